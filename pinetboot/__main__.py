@@ -1,0 +1,5 @@
+"""`python -m pinetboot` is the `pinetboot` command."""
+
+from pinetboot.cli import main
+
+main()

@@ -1,0 +1,45 @@
+"""The data directory: what is in it, and making what is missing.
+
+Belongs here: paths and modes. `boot` is for everyone to read; the rest holds secrets and is the daemon's alone.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from pinetboot.boot.resolver import BootTree
+from pinetboot.config import Config
+from pinetboot.errors import OperatorError
+
+_PRIVATE = ("pis", "images", "cloud-init", "state")
+
+
+def prepare(config: Config) -> BootTree:
+    """Make the directories that are missing and return the tree to serve. Raises OperatorError."""
+    data = config.data
+    try:
+        data.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not config.tftp.root:
+            (data / "boot").mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise OperatorError(
+            f"the data directory {data} cannot be made: {error.strerror}",
+            "Make it by hand for this user, or name another with --data.",
+        ) from None
+    for name in _PRIVATE:
+        # A data directory that is mounted read-only still serves what is in it.
+        with suppress(OSError):
+            (data / name).mkdir(mode=0o700, exist_ok=True)
+    root = config.boot_root
+    if not root.is_dir():
+        raise OperatorError(f"tftp.root {root} is no directory", "Make it, or name another.")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise OperatorError(f"the boot tree {root} may not be read by this user", f"Run `chmod a+rx {root}`.")
+    return BootTree(root, data / "pis" if root == data / "boot" else None)
+
+
+def seed_folder(config: Config, name: str) -> Path:
+    """Where the seed templates of that name lie."""
+    return config.data / "cloud-init" / name

@@ -1,0 +1,54 @@
+"""The command line: argv in, words and exit codes out. 0 well, 1 the answer is "no", 2 wrong usage or configuration."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from pinetboot import __version__
+from pinetboot.cli import demo, rehearse, serve
+from pinetboot.errors import OperatorError
+
+app = typer.Typer(
+    name="pinetboot",
+    help="Boot Raspberry Pis over the network: TFTP, ProxyDHCP and cloud-init seeds from one process.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("rehearse")(rehearse.rehearse)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pinetboot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command in sys.argv and exit."""
+    if sys.platform != "linux":
+        typer.echo("pinetboot: runs on Linux only", err=True)
+        sys.exit(2)
+    try:
+        app()
+    except OperatorError as error:
+        typer.echo(f"pinetboot: {error}", err=True)
+        sys.exit(2)
+    sys.exit(0)

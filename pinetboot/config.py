@@ -1,0 +1,289 @@
+"""The settings of `pinetboot.toml`, as values that have been checked.
+
+Belongs here: names, types, ranges and defaults. Never here: reading a file, the environment, or the network.
+Every key is optional; an unknown key, a wrong type or an impossible range is an error, and all are told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+
+from pinetboot.errors import ConfigError, Problem
+from pinetboot.net.addresses import PortRange, parse_address, parse_port_range
+
+DEFAULT_DATA = "/srv/pinetboot"
+
+MIN_BLKSIZE = 8  # RFC 2348
+MAX_BLKSIZE = 65464  # RFC 2348
+MAX_WINDOWSIZE = 65535  # RFC 7440
+
+
+def _port_range(text: str) -> str:
+    parse_port_range(text)
+    return text
+
+
+def _server_address(text: str) -> str:
+    if text != "auto":
+        try:
+            address = IPv4Address(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no IPv4 address; 192.168.1.10 or auto, say, is") from None
+        if address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255"):
+            raise ValueError(f"{text} is no address that a Pi could boot from; one of this host's own is")
+    return text
+
+
+def _address_or_empty(text: str) -> str:
+    if text:
+        parse_address(text)
+    return text
+
+
+def _network_or_empty(text: str) -> str:
+    if text:
+        try:
+            ip_network(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no network; 10.0.0.0/24, say, is") from None
+    return text
+
+
+def _lease_range(text: str) -> str:
+    if text:
+        first, _, last = text.partition("-")
+        try:
+            fine = IPv4Address(first) <= IPv4Address(last)
+        except ValueError:
+            fine = False
+        if not fine:
+            raise ValueError(f"{text!r} is no address range; 10.55.0.100-10.55.0.199, say, is")
+    return text
+
+
+def _rising(times: list[float]) -> list[float]:
+    if times != sorted(times):
+        raise ValueError("the times must rise, [0.6, 1.2] say")
+    return times
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Text = Annotated[str, Field(max_length=4096)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class Server(_Section):
+    """What holds for every service."""
+
+    address: Annotated[str, AfterValidator(_server_address)] = "auto"
+    interfaces: list[Annotated[str, Field(min_length=1, max_length=15)]] = []
+    stop_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    data: Annotated[str, Field(min_length=1)] = DEFAULT_DATA
+    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Tftp(_Section):
+    """The TFTP server. `max_blksize` 0 means what fits one frame of the interface towards the client."""
+
+    enabled: bool = True
+    port: Port = 69
+    data_ports: Annotated[str, AfterValidator(_port_range)] = ""
+    root: Text = ""
+    max_blksize: Annotated[int, Field(ge=0, le=MAX_BLKSIZE)] = 0
+    max_windowsize: Annotated[int, Field(ge=1, le=MAX_WINDOWSIZE)] = 64
+    timeout_s: Annotated[float, Field(ge=0.01, le=255)] = 2.0
+    retries: Annotated[int, Field(ge=0, le=100)] = 5
+    cache_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 256
+    max_transfers: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    max_transfers_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
+
+    @property
+    def port_range(self) -> PortRange | None:
+        """The ports that transfers leave from; None for any."""
+        return parse_port_range(self.data_ports)
+
+    @field_validator("max_blksize")
+    @classmethod
+    def _blksize_is_legal_or_automatic(cls, value: int) -> int:
+        if 0 < value < MIN_BLKSIZE:
+            raise ValueError(f"{value} is below RFC 2348's {MIN_BLKSIZE}; 0 takes what fits a frame")
+        return value
+
+
+class Dhcp(_Section):
+    """ProxyDHCP, or DHCP for a LAN of its own."""
+
+    mode: Literal["proxy", "server", "off"] = "proxy"
+    port: Port = 67
+    pxe_menu: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")] = "Raspberry Pi Boot   "
+    range: Annotated[str, AfterValidator(_lease_range)] = ""
+    lease_s: Annotated[int, Field(ge=60, le=0xFFFFFFFF)] = 3600
+    router: Annotated[str, AfterValidator(_address_or_empty)] = ""
+    dns: list[Annotated[str, AfterValidator(_address_or_empty)]] = []
+    allow_other_server: bool = False
+    rom_offers_s: Annotated[
+        list[Annotated[float, Field(ge=0, le=5)]], Field(min_length=1, max_length=5), AfterValidator(_rising)
+    ] = [0.6, 1.2]
+
+    @field_validator("range")
+    @classmethod
+    def _a_server_needs_a_range(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("mode") == "server" and not value:
+            raise ValueError('mode "server" needs it, "10.55.0.100-10.55.0.199" say')
+        return value
+
+
+class Http(_Section):
+    """Seeds, HTTP boot, dashboard."""
+
+    enabled: bool = True
+    port: Port = 80
+
+
+class Nfs(_Section):
+    """What the kernel's nfsd is told to export."""
+
+    mode: Literal["auto", "exports", "daemons", "external", "off"] = "auto"
+    address: Annotated[str, AfterValidator(_address_or_empty)] = ""
+    path: Text = ""
+    options: Text = "rw,sync,no_subtree_check,no_root_squash"
+    versions: Annotated[list[Literal[3, 4]], Field(min_length=1)] = [3, 4]
+    clients: Annotated[str, AfterValidator(_network_or_empty)] = ""
+    threads: Annotated[int, Field(ge=1, le=4096)] = 8
+    mountd_port: Port = 32767
+    statd_port: Port = 32765
+    lockd_port: Port = 32768
+
+    @field_validator("address", "path")
+    @classmethod
+    def _external_says_where(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("mode") == "external" and not value:
+            raise ValueError(
+                'mode "external" needs it: the NFS server\'s own address, and the path it knows our data under'
+            )
+        return value
+
+
+class Fleet(_Section):
+    """How the fleet in fleet.toml is kept true."""
+
+    adopt: Literal["manual", "auto"] = "manual"
+    default_image: Text = ""
+    keep_generations: Annotated[int, Field(ge=1, le=100)] = 2
+    rollback_after_s: Annotated[int, Field(ge=0, le=86400)] = 0
+
+
+class Netconsole(_Section):
+    """The bootloader's log over UDP."""
+
+    enabled: bool = False
+    port: Port = 6666
+
+
+class BootImg(_Section):
+    """Signing of boot.img."""
+
+    key_file: Text = ""
+
+
+PXE_LOADERS = {"0": "lpxelinux.0", "7": "bootx64.efi", "11": "bootaa64.efi"}
+
+
+class Config(_Section):
+    """All of `pinetboot.toml`."""
+
+    server: Server = Server()
+    tftp: Tftp = Tftp()
+    dhcp: Dhcp = Dhcp()
+    http: Http = Http()
+    nfs: Nfs = Nfs()
+    pxe: dict[Annotated[str, Field(pattern=r"^[0-9]{1,5}$")], str] = PXE_LOADERS
+    fleet: Fleet = Fleet()
+    netconsole: Netconsole = Netconsole()
+    boot_img: BootImg = BootImg()
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return Path(self.server.data)
+
+    @property
+    def boot_root(self) -> Path:
+        """The tree that TFTP and HTTP boot serve."""
+        return Path(self.tftp.root) if self.tftp.root else self.data / "boot"
+
+
+def parse(text: str, source: str) -> dict[str, Any]:
+    """Read TOML into a plain mapping. Raises ConfigError naming `source`, line and column."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, [Problem("TOML", str(error))]) from None
+
+
+def build(
+    settings: Mapping[str, Any], source: str, overrides: Mapping[tuple[str, str], tuple[Any, str]] | None = None
+) -> Config:
+    """Check `settings`, laid under `overrides` ((section, key) to (value, where it was said)). Raises ConfigError."""
+    overrides = overrides or {}
+    merged: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in settings.items()}
+    for (section, key), (value, _) in overrides.items():
+        part = merged.setdefault(section, {})
+        if isinstance(part, dict):
+            part[key] = value
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        said = {path: where for path, (_, where) in overrides.items()}
+        raise ConfigError(source, [_problem(detail, said) for detail in error.errors()]) from None
+
+
+_RIGHT = {
+    "int_type": "a whole number is right",
+    "int_from_float": "a whole number is right",
+    "float_type": "a number is right",
+    "bool_type": "true or false is right",
+    "string_type": 'text in quotes is right, "..."',
+    "list_type": "a list in brackets is right, [...]",
+    "model_type": "a table of its own is right, [{path}]",
+    "dict_type": "a table of its own is right, [{path}]",
+}
+
+
+def _problem(detail: ErrorDetails, said: Mapping[tuple[str, str], str]) -> Problem:
+    steps = [str(step) for step in detail["loc"]]
+    path = ".".join(steps) or "settings"
+    where = said.get((steps[0], steps[1]), path) if len(steps) > 1 else path
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return Problem(where, "unknown key", _nearest(steps))
+    if kind in _RIGHT:
+        return Problem(where, f"{detail['input']!r} is of the wrong type", _RIGHT[kind].format(path=path))
+    if kind == "literal_error":
+        return Problem(where, f"{detail['input']!r} is not known here", f"{detail['ctx']['expected']} is right")
+    if kind == "value_error":
+        return Problem(where, str(detail["ctx"]["error"]))
+    message = detail["msg"].removeprefix("Input ")
+    return Problem(where, f"{detail['input']!r} will not do", f"it {message}")
+
+
+def _nearest(steps: list[str]) -> str:
+    fields: Iterable[str] = Config.model_fields
+    if len(steps) > 1:
+        section = Config.model_fields[steps[0]].annotation
+        fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else ()
+    near = difflib.get_close_matches(steps[-1], list(fields), n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"

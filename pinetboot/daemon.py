@@ -1,0 +1,154 @@
+"""`pinetboot serve`: the services, with signals, logs, the service manager, and the block that is shown at start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pinetboot import __version__, log, systemd
+from pinetboot.config import Config
+from pinetboot.errors import OperatorError
+from pinetboot.events import DhcpHeard, Event
+from pinetboot.observe.journal import Journal, client_of
+from pinetboot.services import Services
+from pinetboot.settings import Source
+
+# What a running daemon takes from changed settings; all else waits for a restart.
+_LIVE = {
+    ("server", "stop_s"),
+    ("server", "address"),
+    ("server", "log_level"),
+    ("server", "log_format"),
+    ("tftp", "max_blksize"),
+    ("tftp", "max_windowsize"),
+    ("tftp", "timeout_s"),
+    ("tftp", "retries"),
+    ("tftp", "cache_mib"),
+    ("tftp", "data_ports"),
+    ("tftp", "max_transfers"),
+    ("tftp", "max_transfers_per_address"),
+    ("dhcp", "pxe_menu"),
+    ("dhcp", "rom_offers_s"),
+}
+
+
+async def serve(source: Source, announce: Callable[[list[tuple[str, str]]], None]) -> None:
+    """Run until SIGTERM or SIGINT. `announce` shows the start block, (label, text) a line. Raises OperatorError."""
+    config, origin = source.load()
+    log.configure(config.server.log_format, config.server.log_level)
+    daemon = _Daemon(source, config)
+    await daemon.run(origin, announce)
+
+
+class _Daemon:
+    def __init__(self, source: Source, config: Config) -> None:
+        self._source = source
+        self._config = config
+        self._journal = Journal()
+        self._services = Services(config, self._record)
+        self._stop = asyncio.Event()
+
+    async def run(self, origin: str, announce: Callable[[list[tuple[str, str]]], None]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        await self._services.start()
+        announce(start_block(self._config, self._services, origin))
+        log.write("info", "ready", version=__version__, settings=origin, **self._services.readiness())
+        systemd.notify("READY=1", f"STATUS=Booting from {self._config.boot_root}")
+        watchdog = asyncio.create_task(_sign_of_life())
+        await self._stop.wait()
+        systemd.notify("STOPPING=1")
+        stop_s = self._config.server.stop_s
+        log.write("info", "stopping", running_transfers_may_finish_s=stop_s)
+        self._stop.clear()
+        stopping = asyncio.create_task(self._services.stop(stop_s))
+        impatient = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stopping, impatient}, return_when=asyncio.FIRST_COMPLETED)
+        watchdog.cancel()
+        impatient.cancel()
+        if stopping.done():
+            await stopping
+        log.write("info", "stopped")
+
+    def _reload(self) -> None:
+        systemd.reloading()
+        try:
+            config, origin = self._source.load()
+        except OperatorError as error:
+            log.write("error", "settings left as they were", why=str(error))
+        else:
+            waiting = self._take(config)
+            log.write("info", "settings read again", settings=origin, **({"at_restart": waiting} if waiting else {}))
+        systemd.notify("READY=1")
+
+    def _take(self, config: Config) -> list[str]:
+        """Apply what can be applied; returns the keys that wait for a restart."""
+        new, old = config.model_dump(), self._config.model_dump()
+        waiting = []
+        for section, values in new.items():
+            for key, value in values.items():
+                if value != old[section].get(key) and (section, key) not in _LIVE:
+                    waiting.append(f"{section}.{key}")
+        live: dict[str, dict[str, Any]] = {section: dict(values) for section, values in old.items()}
+        for section, key in _LIVE:
+            live[section][key] = new[section][key]
+        self._config = Config.model_validate(live)
+        self._services.configure(self._config)
+        log.configure(self._config.server.log_format, self._config.server.log_level)
+        return waiting
+
+    def _record(self, event: Event) -> None:
+        line = self._journal.line(event, time.monotonic())
+        if line is None:
+            return
+        fields = dict(line.fields)
+        client = client_of(event)
+        if client is not None:
+            fields = {"client": client} | self._known(client) | fields
+        elif isinstance(event, DhcpHeard) and event.source not in {"", "0.0.0.0"}:  # noqa: S104 - not yet an address
+            fields["client"] = event.source
+        log.write(line.level, line.event, **fields)
+
+    def _known(self, client: str) -> dict[str, object]:
+        sighting = self._services.identities.of_address(client)
+        if sighting is None:
+            return {}
+        return {key: value for key, value in (("serial", sighting.serial), ("mac", sighting.mac)) if value}
+
+
+def start_block(config: Config, services: Services, origin: str) -> list[tuple[str, str]]:
+    """Say in a few lines what clients are told, what listens where, and what is off and why."""
+    block = [("pinetboot", f"{__version__}, settings from {origin}")]
+    block += [("clients are told", text) for text in _told(config, services)]
+    on = f" on {', '.join(config.server.interfaces)} only" if config.server.interfaces else ""
+    tftp, dhcp, http = config.tftp, config.dhcp, config.http
+    ports = f", transfers from {tftp.data_ports}" if tftp.data_ports else ""
+    block.append(
+        ("TFTP", f"udp {tftp.port}{on}{ports}, tree {config.boot_root}" if tftp.enabled else "off: tftp.enabled")
+    )
+    block.append(("ProxyDHCP", f"udp {dhcp.port}{on}" if dhcp.mode == "proxy" else f'off: dhcp.mode is "{dhcp.mode}"'))
+    block.append(("HTTP", f"tcp {http.port}{on}" if http.enabled else "off: http.enabled"))
+    block.append(("NFS", "not part of this version: export root file systems by hand"))
+    block.append(("data", str(config.data)))
+    return block
+
+
+def _told(config: Config, services: Services) -> list[str]:
+    links = services.watch.links
+    if config.server.address != "auto":
+        held = any(str(own.ip) == config.server.address for link in links.by_index.values() for own in link.addresses)
+        return [config.server.address + ("" if held else " (not on this host now: DHCP stays silent until it is)")]
+    told = [f"{link.primary.ip} on {link.name}" for link in links.serving(config.server.interfaces) if link.primary]
+    return told or ["nothing yet: no interface is up with an IPv4 address; it will be noticed when one comes"]
+
+
+async def _sign_of_life() -> None:
+    every_s = systemd.watchdog_s()
+    while every_s is not None:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(every_s)

@@ -1,0 +1,1 @@
+"""The network below any protocol: addresses, interfaces, UDP sockets, an HTTP client."""

@@ -1,0 +1,127 @@
+"""The three servers put together over one tree, one pool of threads and one sink: what `serve` and `demo` run.
+
+Belongs here: making, starting and stopping them in the right order. Signals, logs and settings files are `daemon`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from contextlib import suppress
+
+from pinetboot.boot.data import prepare, seed_folder
+from pinetboot.config import Config
+from pinetboot.dhcp.server import ProxyDhcpServer
+from pinetboot.errors import OperatorError
+from pinetboot.events import Event, Sink
+from pinetboot.net.links import LinkWatch
+from pinetboot.observe.identity import Identities
+from pinetboot.tftp.server import TftpServer
+from pinetboot.threads import Pool
+from pinetboot.web.server import HttpServer
+from pinetboot.web.sources import Sources
+
+_FILES_BESIDE_TRANSFERS = 1024
+_FILES_PER_TRANSFER = 2
+
+
+class Services:
+    """TFTP, ProxyDHCP and HTTP as `config` asks for them. Events go to `sink` once identities learned of them."""
+
+    def __init__(self, config: Config, sink: Sink) -> None:
+        self.config = config
+        self.identities = Identities()
+        self.watch = LinkWatch()
+        self._sink = sink
+        self._pool = Pool()
+        self._state: dict[str, str] = {}
+        self._tftp: TftpServer | None = None
+        self._dhcp: ProxyDhcpServer | None = None
+        self._http: HttpServer | None = None
+
+    async def start(self) -> None:
+        """Bind everything; on any fault nothing is left bound. Raises OperatorError."""
+        config = self.config
+        if config.dhcp.mode == "server":
+            raise OperatorError(
+                'dhcp.mode "server" is not part of this version',
+                'Use "proxy" beside the DHCP server of your LAN, or "off".',
+            )
+        raise_file_limit(config.tftp.max_transfers * _FILES_PER_TRANSFER + _FILES_BESIDE_TRANSFERS)
+        tree = prepare(config)
+        try:
+            await self.watch.start()
+            _check_interfaces(config, self.watch)
+            if config.tftp.enabled:
+                self._tftp = TftpServer(config, tree, self._pool, self._take)
+                self._tftp.start()
+            if config.dhcp.mode == "proxy":
+                self._dhcp = ProxyDhcpServer(config, lambda: self.watch.links, self._take)
+                self._dhcp.start()
+            if config.http.enabled:
+                sources = Sources(
+                    tree, seed_folder(config, "default"), self._pool, self._serial_of, self.readiness, self._take
+                )
+                self._http = HttpServer(config, sources)
+                await self._http.start()
+        except BaseException:
+            await self.stop(0)
+            raise
+        self._state = {
+            "tftp": "ready" if self._tftp else "off",
+            "dhcp": "ready" if self._dhcp else "off",
+            "http": "ready" if self._http else "off",
+        }
+
+    def configure(self, config: Config) -> None:
+        """Take settings that may change while running; the caller knows which may not."""
+        self.config = config
+        if self._tftp is not None:
+            self._tftp.configure(config.tftp)
+        if self._dhcp is not None:
+            self._dhcp.configure(config)
+
+    def readiness(self) -> dict[str, str]:
+        """Each service's state by name: ready, off, or stopping; empty before start() is through."""
+        return self._state or {"all": "starting"}
+
+    async def stop(self, within_s: float) -> None:
+        """Take nothing new, let what runs finish for at most `within_s` seconds, and free every socket."""
+        self._state = dict.fromkeys(self._state, "stopping")
+        if self._dhcp is not None:
+            self._dhcp.stop()
+        ending = [server.stop(within_s) for server in (self._tftp,) if server is not None]
+        if self._http is not None:
+            ending.append(self._http.stop())
+        await asyncio.gather(*ending)
+        self.watch.close()
+        self._pool.close()
+
+    def _take(self, event: Event) -> None:
+        self.identities.learn(event)
+        self._sink(event)
+
+    def _serial_of(self, address: str) -> str | None:
+        sighting = self.identities.of_address(address)
+        return sighting.serial if sighting else None
+
+
+def _check_interfaces(config: Config, watch: LinkWatch) -> None:
+    known = {link.name for link in watch.links.by_index.values()}
+    for name in config.server.interfaces:
+        if name not in known:
+            raise OperatorError(
+                f"there is no network interface {name}",
+                f"Name one of {', '.join(sorted(known))} in server.interfaces or with --interface.",
+            )
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Raise this process's own limit on open files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    for most in (max(wanted, hard), hard):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), most))
+            return

@@ -1,0 +1,372 @@
+"""The TFTP server: takes read requests on the listening port and keeps the transfers that come of them.
+
+Belongs here: admission (who gets a transfer, and what the others are told) and the one clock for all transfers.
+Transfers are keyed by the client's address and port: a Pi's probe and its real transfer of the same file overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pinetboot.boot.names import BadName, normalise, printable
+from pinetboot.boot.resolver import BootFile, BootTree, Missing, NotServed, Refused
+from pinetboot.config import Config, Tftp
+from pinetboot.events import Outcome, PacketDropped, Sink, TransferEnded, TransferStarted
+from pinetboot.net import udp
+from pinetboot.net.addresses import Endpoint
+from pinetboot.net.listening import udp_sockets
+from pinetboot.tftp import netascii, packet
+from pinetboot.tftp.cache import ChunkCache
+from pinetboot.tftp.content import Content, ContentChanged, index_text
+from pinetboot.tftp.options import Limits, negotiate
+from pinetboot.tftp.packet import ErrorCode, MalformedPacket, Opcode, Request
+from pinetboot.tftp.session import Session, place
+from pinetboot.tftp.transfer import Patience, Transfer
+from pinetboot.threads import Busy, Pool
+
+_MIB = 1 << 20
+_BURST = 64  # datagrams taken from the listener before other sockets get their turn
+_SLOWEST_TICK_S = 0.25
+_OPEN_LIMIT_S = 10.0
+# What a frame spends on IP, UDP and TFTP headers (RFC 791, 8200, 768, 1350).
+_OVERHEAD = 20 + 8 + 4
+_OVERHEAD6 = 40 + 8 + 4
+
+
+@dataclass(slots=True)
+class _Opening:
+    """A request whose file is still being looked up. `given_up` once nobody waits for it."""
+
+    request: Request
+    path: str
+    timer: asyncio.TimerHandle | None = None
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    file: BootFile
+    index: netascii.Index | None = None
+
+
+class TftpServer:
+    """Serves `tree` read-only. start() binds; stop() lets running transfers finish."""
+
+    def __init__(self, config: Config, tree: BootTree, pool: Pool, sink: Sink) -> None:
+        self._config: Tftp = config.tftp
+        self._interfaces: Sequence[str] = config.server.interfaces
+        self._tree = tree
+        self._pool = pool
+        self._sink = sink
+        self._remote = False
+        self.cache = ChunkCache(self._config.cache_mib * _MIB, pool)
+        self._listeners: list[udp.Socket] = []
+        self._sessions: dict[Endpoint, Session] = {}
+        self._opening: dict[Endpoint, _Opening] = {}
+        self._per_address: Counter[str] = Counter()
+        self._turn = 0
+        self._ticker: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+
+    def start(self) -> None:
+        """Bind and begin. Raises OperatorError."""
+        self._remote = self._tree.is_remote()
+        self._listeners = udp_sockets(self._config.port, self._interfaces, "tftp.port", ipv6=True)
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.add_reader(listener.fileno(), self._heard, listener)
+        self._tick()
+
+    def configure(self, config: Tftp) -> None:
+        """Take limits and times that may change while running; they hold for new transfers."""
+        self._config = config
+        self.cache.limit_bytes = config.cache_mib * _MIB
+
+    @property
+    def transfers(self) -> int:
+        """How many transfers are running."""
+        return len(self._sessions)
+
+    async def stop(self, within_s: float) -> None:
+        """Take no more requests, wait for the running transfers, then end those that are left."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners = []
+        for opening in self._opening.values():
+            opening.given_up = True
+        self._opening.clear()
+        if self._sessions and within_s > 0:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), within_s)
+        for session in list(self._sessions.values()):
+            session.stop("the server is stopping", Outcome.STOPPED)
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    def now(self) -> float:
+        """The loop's time, read once per turn of the loop."""
+        return asyncio.get_running_loop().time()
+
+    def ended(self, session: Session, outcome: Outcome, why: str) -> None:
+        """Forget a session whose socket is closed."""
+        if self._sessions.get(session.peer) is session:
+            del self._sessions[session.peer]
+            self._leave(session.peer)
+        self._sink(
+            TransferEnded(
+                client=session.peer.host,
+                port=session.peer.port,
+                server=session.local,
+                path=session.path,
+                outcome=outcome,
+                size=session.content.size,
+                sent_bytes=session.content.size if outcome is Outcome.SENT else session.sent_bytes,
+                seconds=self.now() - session.started_at,
+                retransmissions=session.transfer.retransmissions,
+                why=why,
+            )
+        )
+        if not self._sessions:
+            self._idle.set()
+
+    def malformed(self, client: str, why: str) -> None:
+        """Count a datagram that broke the protocol."""
+        self._sink(PacketDropped("tftp", client, why))
+
+    def _heard(self, listener: udp.Socket) -> None:
+        for _ in range(_BURST):
+            try:
+                datagram = udp.receive(listener)
+            except OSError:
+                # An ICMP error for one of our answers is told here; it concerns no running transfer.
+                continue
+            if datagram is None:
+                return
+            self.request(datagram)
+
+    def request(self, datagram: udp.Datagram) -> None:
+        """Take a datagram that belongs to no transfer: a request is granted or refused, all else is dropped."""
+        try:
+            heard = packet.parse(datagram.payload)
+        except MalformedPacket as error:
+            self.malformed(str(datagram.peer), error.message)
+            if error.code is not None:
+                self._answer(datagram, error.code, error.message)
+            return
+        if not isinstance(heard, Request):
+            # A late ACK or ERROR of a transfer that is over: RFC 1350 would have an ERROR 5, which some firmware
+            # takes for its next transfer.
+            return
+        if heard.opcode == Opcode.WRQ:
+            self._refuse(datagram, heard, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, "this server is read-only")
+            return
+        self._read_request(datagram, heard)
+
+    def _read_request(self, datagram: udp.Datagram, request: Request) -> None:
+        if request.mode not in {"octet", "netascii"}:
+            why = f"mode {printable(request.mode)[:20]} is not known; octet and netascii are"
+            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.ILLEGAL_OPERATION, why)
+            return
+        try:
+            path = normalise(request.filename)
+        except BadName as error:
+            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, str(error))
+            return
+        if self._repeated(datagram, request, path):
+            return
+        if why := self._full(datagram.peer):
+            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.NOT_DEFINED, why)
+            return
+        if request.mode == "octet" and not self._remote:
+            try:
+                file = self._tree.open_now(path)
+            except NotServed as refusal:
+                self._not_served(datagram, request, refusal)
+                return
+            if file is not None:
+                self._grant(datagram, request, path, _Opened(file))
+                return
+        self._open_elsewhere(datagram, request, path)
+
+    def _repeated(self, datagram: udp.Datagram, request: Request, path: str) -> bool:
+        """Handle a request from a port that already has one. True when that was all."""
+        opening = self._opening.get(datagram.peer)
+        if opening is not None:
+            if opening.request == request:
+                return True
+            self._give_up(datagram.peer, opening)
+        session = self._sessions.get(datagram.peer)
+        if session is None:
+            return False
+        if (
+            session.path == path
+            and session.mode == request.mode
+            and not (session.transfer.acked > 0 and session.silent())
+        ):
+            session.asked_again()
+            return True
+        # Ports restart with each boot stage of a Pi (reference 3.2): the client has forgotten the old transfer.
+        session.end(Outcome.REPLACED, "the client asked for another file from the same port")
+        return False
+
+    def _full(self, peer: Endpoint) -> str:
+        if len(self._sessions) + len(self._opening) >= self._config.max_transfers:
+            return "too many transfers are running, try again"
+        if self._per_address[peer.host] >= self._config.max_transfers_per_address:
+            return "too many transfers to this address are running, try again"
+        return ""
+
+    def _open_elsewhere(self, datagram: udp.Datagram, request: Request, path: str) -> None:
+        def work() -> _Opened:
+            file = self._tree.open(path)
+            return _Opened(file, index_text(file) if request.mode == "netascii" else None)
+
+        try:
+            coming = self._pool.submit(place(path), work)
+        except Busy:
+            self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, "the storage does not answer")
+            return
+        opening = _Opening(request, path)
+        self._opening[datagram.peer] = opening
+        self._per_address[datagram.peer.host] += 1
+        loop = asyncio.get_running_loop()
+        opening.timer = loop.call_later(_OPEN_LIMIT_S, self._storage_is_silent, datagram, opening)
+        coming.add_done_callback(lambda done: self._looked_up(datagram, opening, done))
+
+    def _looked_up(self, datagram: udp.Datagram, opening: _Opening, done: asyncio.Future[_Opened]) -> None:
+        error = done.exception()
+        if opening.given_up:
+            return
+        self._give_up(datagram.peer, opening)
+        if error is None:
+            self._grant(datagram, opening.request, opening.path, done.result())
+        elif isinstance(error, NotServed):
+            self._not_served(datagram, opening.request, error)
+        elif isinstance(error, ContentChanged):
+            why = "the file changed while it was being read"
+            self._refuse(datagram, opening.request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+        else:
+            why = f"the file could not be read: {getattr(error, 'strerror', None) or error}"
+            self._refuse(datagram, opening.request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+
+    def _storage_is_silent(self, datagram: udp.Datagram, opening: _Opening) -> None:
+        if not opening.given_up:
+            self._give_up(datagram.peer, opening)
+            why = "the storage does not answer"
+            self._refuse(datagram, opening.request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+
+    def _give_up(self, peer: Endpoint, opening: _Opening) -> None:
+        opening.given_up = True
+        if opening.timer is not None:
+            opening.timer.cancel()
+        del self._opening[peer]
+        self._leave(peer)
+
+    def _grant(self, datagram: udp.Datagram, request: Request, path: str, opened: _Opened) -> None:
+        try:
+            sock = self._transfer_socket(datagram)
+        except OSError as error:
+            why = "no data port is free" if error.errno == errno.EADDRINUSE else f"no socket: {error.strerror}"
+            self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+            return
+        strays = udp.drain(sock)
+        session = self._session(sock, datagram, request, path, opened)
+        self._sessions[datagram.peer] = session
+        self._per_address[datagram.peer.host] += 1
+        self._sink(
+            TransferStarted(
+                client=datagram.peer.host,
+                port=datagram.peer.port,
+                server=datagram.local,
+                path=path,
+                size=session.content.size,
+                blksize=session.content.blksize,
+                windowsize=session.transfer.windowsize,
+            )
+        )
+        session.start()
+        for payload, peer in strays:
+            self.request(udp.Datagram(payload, peer, datagram.local, datagram.interface, datagram.local))
+
+    def _session(
+        self, sock: udp.Socket, datagram: udp.Datagram, request: Request, path: str, opened: _Opened
+    ) -> Session:
+        size = opened.file.size if opened.index is None else opened.index.size
+        granted = negotiate(request.options, self._limits(sock), size)
+        content = Content(opened.file, granted.blksize, lock_step=granted.windowsize == 1, index=opened.index)
+        # RFC 2349: the interval that the client sets is used as it is; our own grows.
+        timeout_s = float(granted.timeout_s or self._config.timeout_s)
+        patience = Patience(timeout_s, self._config.retries, backoff=granted.timeout_s is None)
+        transfer = Transfer(
+            blocks=content.blocks, windowsize=granted.windowsize, oack=granted.oack is not None, patience=patience
+        )
+        oack = packet.encode_oack(granted.oack) if granted.oack else b""
+        return Session(
+            self, sock, datagram, path=path, mode=request.mode, content=content, transfer=transfer, oack=oack
+        )
+
+    def _transfer_socket(self, datagram: udp.Datagram) -> udp.Socket:
+        ports = self._config.port_range
+        if ports is None:
+            return udp.connected(datagram.peer, local=datagram.local, port=0)
+        self._turn += 1
+        return udp.connected_in(ports, self._turn, datagram.peer, local=datagram.local)
+
+    def _limits(self, sock: udp.Socket) -> Limits:
+        blksize = self._config.max_blksize
+        if not blksize:
+            blksize = udp.mtu(sock) - (_OVERHEAD6 if sock.family == udp.IPV6 else _OVERHEAD)
+        return Limits(blksize, self._config.max_windowsize)
+
+    def _leave(self, peer: Endpoint) -> None:
+        self._per_address[peer.host] -= 1
+        if not self._per_address[peer.host]:
+            del self._per_address[peer.host]
+
+    def _not_served(self, datagram: udp.Datagram, request: Request, refusal: NotServed) -> None:
+        if isinstance(refusal, Missing):
+            self._refuse(datagram, request, Outcome.MISSING, ErrorCode.FILE_NOT_FOUND, str(refusal))
+        elif isinstance(refusal, Refused):
+            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, str(refusal))
+        else:
+            self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, str(refusal))
+
+    def _refuse(self, datagram: udp.Datagram, request: Request, outcome: Outcome, code: ErrorCode, why: str) -> None:
+        self._answer(datagram, code, why)
+        name = printable(request.filename.decode("utf-8", "surrogateescape"))
+        self._sink(
+            TransferEnded(
+                client=datagram.peer.host,
+                port=datagram.peer.port,
+                server=datagram.local,
+                path=name,
+                outcome=outcome,
+                why=why,
+            )
+        )
+
+    def _answer(self, datagram: udp.Datagram, code: ErrorCode, message: str) -> None:
+        answer = packet.encode_error(code, message)
+        for listener in self._listeners:
+            if (listener.family == udp.IPV6) != datagram.peer.is_ipv6:
+                continue
+            # A listener that is bound to another device refuses; the next one is tried.
+            with suppress(OSError):
+                udp.send(listener, answer, datagram.peer, local=datagram.local, interface=datagram.interface)
+                return
+
+    def _tick(self) -> None:
+        now = self.now()
+        for session in list(self._sessions.values()):
+            if not session.closed:
+                session.tick(now)
+        interval_s = min(_SLOWEST_TICK_S, max(self._config.timeout_s / 8, 0.002))
+        self._ticker = asyncio.get_running_loop().call_later(interval_s, self._tick)

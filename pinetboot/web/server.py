@@ -1,0 +1,72 @@
+"""The HTTP server: its socket, its routes, and one event for each request.
+
+Belongs here: aiohttp's application and runner. What an answer holds is each handler's own file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from pinetboot.boot import cloudinit
+from pinetboot.boot.names import printable
+from pinetboot.config import Config
+from pinetboot.events import HttpServed
+from pinetboot.net.listening import tcp_sockets
+from pinetboot.web import boot, health, seed
+from pinetboot.web.sources import KIND, SOURCES, Sources
+
+
+class HttpServer:
+    """Serves seeds, the boot tree and health. start() binds; stop() lets running answers finish."""
+
+    def __init__(self, config: Config, sources: Sources) -> None:
+        self._config = config
+        app = web.Application(middlewares=[_told])
+        app[SOURCES] = sources
+        for name in cloudinit.SEED_FILES:
+            app.router.add_get(f"/{name}", seed.get)
+        app.router.add_get("/boot/{path:.+}", boot.get)
+        app.router.add_get("/healthz", health.healthz)
+        app.router.add_get("/readyz", health.readyz)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=config.server.stop_s)
+
+    async def start(self) -> None:
+        """Bind and begin. Raises OperatorError."""
+        sockets = tcp_sockets(self._config.http.port, self._config.server.interfaces, "http.port")
+        await self._runner.setup()
+        for sock in sockets:
+            await web.SockSite(self._runner, sock).start()
+
+    async def stop(self) -> None:
+        """Take no more requests and wait for the running ones as long as the settings allow."""
+        await self._runner.cleanup()
+
+
+@web.middleware
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn faults into one sentence for the client, and every answer into an event."""
+    status = 500
+    sent = 0
+    try:
+        response = await handler(request)
+        status = response.status
+        sent = response.content_length or 0
+    except web.HTTPException as answer:
+        status = answer.status
+        raise
+    except (ConnectionError, asyncio.CancelledError):
+        status = 499
+        raise
+    except Exception as error:
+        raise web.HTTPInternalServerError(text=f"{type(error).__name__}: {error}\n") from error
+    else:
+        return response
+    finally:
+        kind = request.get(KIND, "request")
+        agent = request.headers.get("User-Agent", "")
+        request.app[SOURCES].sink(
+            HttpServed(request.remote or "", request.method, printable(request.path), status, sent, kind, agent)
+        )
