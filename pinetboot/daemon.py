@@ -34,6 +34,8 @@ _LIVE = {
     ("dhcp", "rom_offers_s"),
 }
 
+_TOLD = "clients are told"
+
 
 async def serve(source: Source, announce: Callable[[list[tuple[str, str]]], None]) -> None:
     """Run until SIGTERM or SIGINT. `announce` shows the start block, (label, text) a line. Raises OperatorError."""
@@ -57,8 +59,12 @@ class _Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._services.start()
-        announce(start_block(self._config, self._services, origin))
-        log.write("info", "ready", version=__version__, settings=origin, **self._services.readiness())
+        block = start_block(self._config, self._services, origin)
+        if log.is_for_people(self._config.server.log_format):
+            announce(block)
+            log.write("info", "ready")
+        else:
+            log.write("info", "ready", **_as_fields(block))
         systemd.notify("READY=1", f"STATUS=Booting from {self._config.boot_root}")
         watchdog = asyncio.create_task(_sign_of_life())
         await self._stop.wait()
@@ -124,7 +130,7 @@ class _Daemon:
 def start_block(config: Config, services: Services, origin: str) -> list[tuple[str, str]]:
     """Say in a few lines what clients are told, what listens where, and what is off and why."""
     block = [("pinetboot", f"{__version__}, settings from {origin}")]
-    block += [("clients are told", text) for text in _told(config, services)]
+    block += [(_TOLD, text) for text in _told(config, services)]
     on = f" on {', '.join(config.server.interfaces)} only" if config.server.interfaces else ""
     tftp, dhcp, http = config.tftp, config.dhcp, config.http
     ports = f", transfers from {tftp.data_ports}" if tftp.data_ports else ""
@@ -145,6 +151,12 @@ def _told(config: Config, services: Services) -> list[str]:
         return [config.server.address + ("" if held else " (not on this host now: DHCP stays silent until it is)")]
     told = [f"{link.primary.ip} on {link.name}" for link in links.serving(config.server.interfaces) if link.primary]
     return told or ["nothing yet: no interface is up with an IPv4 address; it will be noticed when one comes"]
+
+
+def _as_fields(block: list[tuple[str, str]]) -> dict[str, object]:
+    """Shape the start block for one line of JSON; what clients are told may be more than one address."""
+    fields: dict[str, object] = {label.lower(): text for label, text in block if label != _TOLD}
+    return fields | {_TOLD.replace(" ", "_"): [text for label, text in block if label == _TOLD]}
 
 
 async def _sign_of_life() -> None:

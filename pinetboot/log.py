@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -14,12 +15,17 @@ import structlog
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+def is_for_people(log_format: str, stream: TextIO | None = None) -> bool:
+    """Whether lines are made for reading on a terminal; JSON otherwise."""
+    return log_format == "console" or (log_format == "auto" and (stream or sys.stderr).isatty())
+
+
 def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Set up logging; `log_format` is auto, console or json, `level` one of debug, info, warning, error."""
     stream = stream or sys.stderr
-    console = log_format == "console" or (log_format == "auto" and stream.isatty())
+    console = is_for_people(log_format, stream)
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24, sort_keys=False)
         if console
         else structlog.processors.JSONRenderer()
     )
@@ -27,7 +33,7 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
-            structlog.processors.EventRenamer("event"),
+            _in_order,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -37,6 +43,12 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     # Libraries that log by themselves say what a peer did wrong, with tracebacks; our own lines tell it better.
     for library in ("aiohttp", "pyroute2"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def _in_order(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put time, level and event first."""
+    first = {key: fields.pop(key) for key in ("timestamp", "level", "event")}
+    return {**first, **fields}
 
 
 def write(level: str, event: str, /, **fields: object) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from pinetboot import __version__
-from pinetboot.cli import demo, rehearse, serve
+from pinetboot.cli.demo import demo
+from pinetboot.cli.rehearse import rehearse
+from pinetboot.cli.serve import serve
 from pinetboot.errors import OperatorError
 
 app = typer.Typer(
@@ -20,24 +22,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
-app.command("rehearse")(rehearse.rehearse)
+app.command("serve")(serve)
+app.command("demo")(demo)
+app.command("rehearse")(rehearse)
 
 
-def _version(*, wanted: bool) -> None:
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"pinetboot {__version__}")
         raise typer.Exit
 
 
+_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+
+
 @app.callback()
-def _root(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
+def _root(*, version: _Version = False) -> None:
     pass
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pinetboot import loop
 from pinetboot.daemon import serve as serve_daemon
@@ -63,13 +63,9 @@ def serve(
 
 
 def _announce(block: list[tuple[str, str]]) -> None:
-    """Show the start block where a person looks; the journal has the same facts as fields."""
-    if not sys.stderr.isatty():
-        for label, text in block:
-            sys.stderr.write(f"{label}: {text}\n")
-        return
+    """Show the start block to a person."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     shown = ""
     for label, text in block:
-        console.print(f"[bold]{'' if label == shown else label:<18}[/]{text}", markup=True)
+        console.print(f"[bold]{'' if label == shown else label:<18}[/]{escape(text)}")
         shown = label

@@ -147,3 +147,28 @@ class LinkWatch:
                 self.links = await asyncio.to_thread(read)
         if self._changed is not None:
             self._changed(self.links)
+
+
+def lend(index: int, address: IPv4Interface, for_s: int) -> None:
+    """Put an address on an interface; the kernel itself takes it away after `for_s` seconds. Raises OperatorError.
+
+    Like read(), never call it on a running loop.
+    """
+    try:
+        with pyroute2.IPRoute() as netlink:
+            netlink.addr(
+                "replace",
+                index=index,
+                address=str(address.ip),
+                prefixlen=address.network.prefixlen,
+                preferred_lft=for_s,
+                valid_lft=for_s,
+            )
+    except (OSError, pyroute2.NetlinkError) as error:
+        raise OperatorError(f"the address {address} cannot be put on the interface: {error}") from None
+
+
+def take_back(index: int, address: IPv4Interface) -> None:
+    """Take a lent address off its interface; no fault when it is gone already."""
+    with suppress(OSError, pyroute2.NetlinkError), pyroute2.IPRoute() as netlink:
+        netlink.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)

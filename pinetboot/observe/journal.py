@@ -50,7 +50,7 @@ def line_for(event: Event) -> Line:
         case TransferEnded():
             return _transfer(event)
         case HttpServed():
-            level = "debug" if event.kind == "health" else "info"
+            level = "info" if event.kind in {"seed", "boot"} else "debug"
             fields = {"method": event.method, "path": event.path, "status": event.status, "bytes": event.sent_bytes}
             return Line(level, f"http {event.kind}", fields)
         case PacketDropped():

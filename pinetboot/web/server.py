@@ -15,7 +15,7 @@ from pinetboot.boot.names import printable
 from pinetboot.config import Config
 from pinetboot.events import HttpServed
 from pinetboot.net.listening import tcp_sockets
-from pinetboot.web import boot, health, seed
+from pinetboot.web import boot, health, index, seed
 from pinetboot.web.sources import KIND, SOURCES, Sources
 
 
@@ -28,6 +28,7 @@ class HttpServer:
         app[SOURCES] = sources
         for name in cloudinit.SEED_FILES:
             app.router.add_get(f"/{name}", seed.get)
+        app.router.add_get("/", index.get)
         app.router.add_get("/boot/{path:.+}", boot.get)
         app.router.add_get("/healthz", health.healthz)
         app.router.add_get("/readyz", health.readyz)

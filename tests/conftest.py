@@ -1,0 +1,49 @@
+"""Fixtures for every test, and the rule that nothing is skipped where everything can be had."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import Daemon, free_port, loopback_config
+
+NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Where PINETBOOT_NO_SKIPS=1 promises that all is installed, turn a skip into a failure."""
+    report = yield
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):  # type: ignore[attr-defined]
+        report.outcome = "failed"  # type: ignore[attr-defined]
+        report.longrepr = f"skipped where no test may be: {report.longrepr}"  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.fixture
+def daemons() -> Iterator[list[Daemon]]:
+    """Daemons that the test starts; those still running at its end are stopped."""
+    running: list[Daemon] = []
+    yield running
+    for daemon in running:
+        if not daemon.process_ended:
+            daemon.stop()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, daemons: list[Daemon]) -> Callable[..., Daemon]:
+    """Start daemons on loopback, with more lines for the section [tftp], more sections, more flags."""
+
+    def start(*, tftp: str = "", more: str = "", flags: tuple[str, ...] = ()) -> Daemon:
+        tftp_port, http_port = free_port(), free_port(socket.SOCK_STREAM)
+        daemon = Daemon(
+            tmp_path / f"daemon-{len(daemons)}", loopback_config(tftp_port, http_port, tftp=tftp, more=more), flags
+        )
+        daemon.tftp_port, daemon.http_port = tftp_port, http_port
+        daemons.append(daemon)
+        return daemon.start()
+
+    return start
