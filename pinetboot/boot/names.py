@@ -43,6 +43,11 @@ def normalise(name: bytes | str) -> str:
     return path
 
 
+def place(path: str) -> str:
+    """Name the part of the tree that shares a storage's fate with a path: its top folder, empty for the root itself."""
+    return path.partition("/")[0] if "/" in path else ""
+
+
 def printable(path: str) -> str:
     """Show a path on one line: what is not printable text is escaped."""
     return "".join(

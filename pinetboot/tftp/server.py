@@ -11,47 +11,30 @@ import errno
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from pinetboot.boot.names import BadName, normalise, printable
-from pinetboot.boot.resolver import BootFile, BootTree, Missing, NotServed, Refused
+from pinetboot.boot.resolver import BootTree, Missing, NotServed, Refused
 from pinetboot.config import Config, Tftp
 from pinetboot.events import Outcome, PacketDropped, Sink, TransferEnded, TransferStarted
 from pinetboot.net import udp
 from pinetboot.net.addresses import Endpoint
 from pinetboot.net.listening import udp_sockets
-from pinetboot.tftp import netascii, packet
+from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
-from pinetboot.tftp.content import Content, ContentChanged, index_text
+from pinetboot.tftp.content import Content
+from pinetboot.tftp.lookup import Found, Lookups
 from pinetboot.tftp.options import Limits, negotiate
 from pinetboot.tftp.packet import ErrorCode, MalformedPacket, Opcode, Request
-from pinetboot.tftp.session import Session, place
+from pinetboot.tftp.session import Session
 from pinetboot.tftp.transfer import Patience, Transfer
-from pinetboot.threads import Busy, Pool
+from pinetboot.threads import Pool
 
 _MIB = 1 << 20
 _BURST = 64  # datagrams taken from the listener before other sockets get their turn
 _SLOWEST_TICK_S = 0.25
-_OPEN_LIMIT_S = 10.0
 # What a frame spends on IP, UDP and TFTP headers (RFC 791, 8200, 768, 1350).
 _OVERHEAD = 20 + 8 + 4
 _OVERHEAD6 = 40 + 8 + 4
-
-
-@dataclass(slots=True)
-class _Opening:
-    """A request whose file is still being looked up. `given_up` once nobody waits for it."""
-
-    request: Request
-    path: str
-    timer: asyncio.TimerHandle | None = None
-    given_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    file: BootFile
-    index: netascii.Index | None = None
 
 
 class TftpServer:
@@ -60,14 +43,11 @@ class TftpServer:
     def __init__(self, config: Config, tree: BootTree, pool: Pool, sink: Sink) -> None:
         self._config: Tftp = config.tftp
         self._interfaces: Sequence[str] = config.server.interfaces
-        self._tree = tree
-        self._pool = pool
         self._sink = sink
-        self._remote = False
+        self._lookups = Lookups(tree, pool)
         self.cache = ChunkCache(self._config.cache_mib * _MIB, pool)
         self._listeners: list[udp.Socket] = []
         self._sessions: dict[Endpoint, Session] = {}
-        self._opening: dict[Endpoint, _Opening] = {}
         self._per_address: Counter[str] = Counter()
         self._turn = 0
         self._ticker: asyncio.TimerHandle | None = None
@@ -75,7 +55,6 @@ class TftpServer:
 
     def start(self) -> None:
         """Bind and begin. Raises OperatorError."""
-        self._remote = self._tree.is_remote()
         self._listeners = udp_sockets(self._config.port, self._interfaces, "tftp.port", ipv6=True)
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
@@ -99,9 +78,7 @@ class TftpServer:
             loop.remove_reader(listener.fileno())
             listener.close()
         self._listeners = []
-        for opening in self._opening.values():
-            opening.given_up = True
-        self._opening.clear()
+        self._lookups.forget_all()
         if self._sessions and within_s > 0:
             self._idle.clear()
             with suppress(TimeoutError):
@@ -117,14 +94,15 @@ class TftpServer:
 
     def ended(self, session: Session, outcome: Outcome, why: str) -> None:
         """Forget a session whose socket is closed."""
-        if self._sessions.get(session.peer) is session:
-            del self._sessions[session.peer]
-            self._leave(session.peer)
+        peer = session.origin.peer
+        if self._sessions.get(peer) is session:
+            del self._sessions[peer]
+            self._leave(peer)
         self._sink(
             TransferEnded(
-                client=session.peer.host,
-                port=session.peer.port,
-                server=session.local,
+                client=peer.host,
+                port=peer.port,
+                server=session.origin.local,
                 path=session.path,
                 outcome=outcome,
                 size=session.content.size,
@@ -185,32 +163,32 @@ class TftpServer:
         if why := self._full(datagram.peer):
             self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.NOT_DEFINED, why)
             return
-        if request.mode == "octet" and not self._remote:
-            try:
-                file = self._tree.open_now(path)
-            except NotServed as refusal:
-                self._not_served(datagram, request, refusal)
-                return
-            if file is not None:
-                self._grant(datagram, request, path, _Opened(file))
-                return
-        self._open_elsewhere(datagram, request, path)
+        try:
+            found = self._lookups.at_once(request, path)
+            if found is None:
+                self._lookups.begin(
+                    datagram.peer, request, path, lambda found: self._answered(datagram, request, path, found)
+                )
+        except NotServed as refusal:
+            self._not_served(datagram, request, refusal)
+            return
+        if found is None:
+            self._per_address[datagram.peer.host] += 1
+        else:
+            self._grant(datagram, request, path, found)
 
     def _repeated(self, datagram: udp.Datagram, request: Request, path: str) -> bool:
         """Handle a request from a port that already has one. True when that was all."""
-        opening = self._opening.get(datagram.peer)
-        if opening is not None:
-            if opening.request == request:
-                return True
-            self._give_up(datagram.peer, opening)
+        awaited = self._lookups.waits_for(datagram.peer)
+        if awaited == request:
+            return True
+        if awaited is not None:
+            self._lookups.forget(datagram.peer)
+            self._leave(datagram.peer)
         session = self._sessions.get(datagram.peer)
         if session is None:
             return False
-        if (
-            session.path == path
-            and session.mode == request.mode
-            and not (session.transfer.acked > 0 and session.silent())
-        ):
+        if session.path == path and session.mode == request.mode and not session.abandoned():
             session.asked_again()
             return True
         # Ports restart with each boot stage of a Pi (reference 3.2): the client has forgotten the old transfer.
@@ -218,59 +196,20 @@ class TftpServer:
         return False
 
     def _full(self, peer: Endpoint) -> str:
-        if len(self._sessions) + len(self._opening) >= self._config.max_transfers:
+        if len(self._sessions) + len(self._lookups) >= self._config.max_transfers:
             return "too many transfers are running, try again"
         if self._per_address[peer.host] >= self._config.max_transfers_per_address:
             return "too many transfers to this address are running, try again"
         return ""
 
-    def _open_elsewhere(self, datagram: udp.Datagram, request: Request, path: str) -> None:
-        def work() -> _Opened:
-            file = self._tree.open(path)
-            return _Opened(file, index_text(file) if request.mode == "netascii" else None)
-
-        try:
-            coming = self._pool.submit(place(path), work)
-        except Busy:
-            self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, "the storage does not answer")
-            return
-        opening = _Opening(request, path)
-        self._opening[datagram.peer] = opening
-        self._per_address[datagram.peer.host] += 1
-        loop = asyncio.get_running_loop()
-        opening.timer = loop.call_later(_OPEN_LIMIT_S, self._storage_is_silent, datagram, opening)
-        coming.add_done_callback(lambda done: self._looked_up(datagram, opening, done))
-
-    def _looked_up(self, datagram: udp.Datagram, opening: _Opening, done: asyncio.Future[_Opened]) -> None:
-        error = done.exception()
-        if opening.given_up:
-            return
-        self._give_up(datagram.peer, opening)
-        if error is None:
-            self._grant(datagram, opening.request, opening.path, done.result())
-        elif isinstance(error, NotServed):
-            self._not_served(datagram, opening.request, error)
-        elif isinstance(error, ContentChanged):
-            why = "the file changed while it was being read"
-            self._refuse(datagram, opening.request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+    def _answered(self, datagram: udp.Datagram, request: Request, path: str, found: Found | NotServed) -> None:
+        self._leave(datagram.peer)
+        if isinstance(found, Found):
+            self._grant(datagram, request, path, found)
         else:
-            why = f"the file could not be read: {getattr(error, 'strerror', None) or error}"
-            self._refuse(datagram, opening.request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+            self._not_served(datagram, request, found)
 
-    def _storage_is_silent(self, datagram: udp.Datagram, opening: _Opening) -> None:
-        if not opening.given_up:
-            self._give_up(datagram.peer, opening)
-            why = "the storage does not answer"
-            self._refuse(datagram, opening.request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
-
-    def _give_up(self, peer: Endpoint, opening: _Opening) -> None:
-        opening.given_up = True
-        if opening.timer is not None:
-            opening.timer.cancel()
-        del self._opening[peer]
-        self._leave(peer)
-
-    def _grant(self, datagram: udp.Datagram, request: Request, path: str, opened: _Opened) -> None:
+    def _grant(self, datagram: udp.Datagram, request: Request, path: str, found: Found) -> None:
         try:
             sock = self._transfer_socket(datagram)
         except OSError as error:
@@ -278,7 +217,7 @@ class TftpServer:
             self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
             return
         strays = udp.drain(sock)
-        session = self._session(sock, datagram, request, path, opened)
+        session = self._session(sock, datagram, request, path, found)
         self._sessions[datagram.peer] = session
         self._per_address[datagram.peer.host] += 1
         self._sink(
@@ -296,12 +235,9 @@ class TftpServer:
         for payload, peer in strays:
             self.request(udp.Datagram(payload, peer, datagram.local, datagram.interface, datagram.local))
 
-    def _session(
-        self, sock: udp.Socket, datagram: udp.Datagram, request: Request, path: str, opened: _Opened
-    ) -> Session:
-        size = opened.file.size if opened.index is None else opened.index.size
-        granted = negotiate(request.options, self._limits(sock), size)
-        content = Content(opened.file, granted.blksize, lock_step=granted.windowsize == 1, index=opened.index)
+    def _session(self, sock: udp.Socket, datagram: udp.Datagram, request: Request, path: str, found: Found) -> Session:
+        granted = negotiate(request.options, self._limits(sock), found.size)
+        content = Content(found.file, granted.blksize, lock_step=granted.windowsize == 1, index=found.index)
         # RFC 2349: the interval that the client sets is used as it is; our own grows.
         timeout_s = float(granted.timeout_s or self._config.timeout_s)
         patience = Patience(timeout_s, self._config.retries, backoff=granted.timeout_s is None)

@@ -1,32 +1,28 @@
-"""One transfer on its own connected socket: the Transfer's block numbers turned into packets.
+"""One transfer on its own connected socket: what the client sends, and the Transfer's answers to it.
 
-Belongs here: sending and receiving for one client. What to send is the Transfer's to say; in lock-step it leases a run
-of blocks, and the common case is then one comparison (the bytes received against the one ACK expected) and one send.
+Belongs here: receiving for one client, and its waiting for storage or room. What to send is the Transfer's to say; in
+lock-step it leases a run of blocks, and the common case is then one comparison (the bytes received against the one ACK
+expected) and one send.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections.abc import Callable
 from typing import Protocol
 
+from pinetboot.boot.names import place
 from pinetboot.events import Outcome
 from pinetboot.net import udp
-from pinetboot.net.addresses import Endpoint
 from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
-from pinetboot.tftp.content import Chunk, Content, ContentChanged
+from pinetboot.tftp.content import Chunk, Content
+from pinetboot.tftp.outlet import Fate, Outlet, fate_of
 from pinetboot.tftp.packet import ErrorCode, MalformedPacket
+from pinetboot.tftp.supply import Supply, Unavailable, arrived
 from pinetboot.tftp.transfer import Rest, Send, Step, Transfer
-from pinetboot.threads import Busy
 
 _MAX_INCOMING = 1024  # an ACK has 4 bytes; RFC 2347 ends a request at 512
-_MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of kernels before 6.x
-_MAX_SEND = 65507
-_IP_AND_UDP = 28
 STORAGE_LIMIT_S = 30.0  # as long as a Pi waits for a file (reference 3.2)
-_GONE = {errno.EADDRNOTAVAIL, errno.EBADF, errno.EINVAL}
 
 
 class Owner(Protocol):
@@ -58,20 +54,19 @@ class Session:
         "_index",
         "_loop",
         "_oack",
+        "_outlet",
         "_owner",
         "_packets",
-        "_segments",
+        "_recv",
         "_send",
         "_sock",
         "_stalled_since",
+        "_supply",
         "closed",
         "content",
-        "interface",
-        "local",
         "mode",
+        "origin",
         "path",
-        "peer",
-        "recv",
         "started_at",
         "transfer",
     )
@@ -92,10 +87,10 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._send = sock.send
-        self.recv: Callable[[int], bytes] = sock.recv
-        self.peer: Endpoint = origin.peer
-        self.local = origin.local
-        self.interface = origin.interface
+        self._recv = sock.recv
+        self._outlet = Outlet(sock, content.stride, cut=not content.lock_step)
+        self._supply = Supply(content, owner.cache, place(path))
+        self.origin = origin
         self.path = path
         self.mode = mode
         self.content = content
@@ -111,14 +106,6 @@ class Session:
         self._index = 0
         self._blocked: Send | None = None
         self._stalled_since: float | None = None
-        stride = content.stride
-        fits = transfer.windowsize > 1 and stride + _IP_AND_UDP <= udp.mtu(sock) and udp.segment(sock, stride)
-        self._segments = min(_MAX_SEGMENTS, _MAX_SEND // stride) if fits else 1
-
-    @property
-    def server(self) -> str:
-        """The address that the transfer leaves from."""
-        return self.local
 
     @property
     def sent_bytes(self) -> int:
@@ -131,24 +118,24 @@ class Session:
         self._loop.add_reader(self._sock.fileno(), self._readable)
         self._do(self.transfer.start(self._owner.now()))
         if self._oack and not self.closed:
-            self._read_ahead(0)
+            self._supply.read_ahead(1)
 
     def asked_again(self) -> None:
         """Take the same request once more from the same port."""
         self._catch_up()
         self._do(self.transfer.asked_again(self._owner.now()))
 
-    def silent(self) -> bool:
-        """Whether the client has not been heard for a while."""
+    def abandoned(self) -> bool:
+        """Whether the client was served and then not heard for a while: the same request is a new one then."""
         self._catch_up()
-        return self.transfer.silent_since(self._owner.now())
+        return self.transfer.acked > 0 and self.transfer.silent_since(self._owner.now())
 
     def tick(self, now: float) -> None:
         """Look at the time."""
         self._catch_up()
         if self._stalled_since is not None:
             if now - self._stalled_since >= STORAGE_LIMIT_S:
-                self.fail("the storage does not answer")
+                self.stop("the storage does not answer", Outcome.FAILED)
         elif self._blocked is not None:
             self._go_on()
         elif now >= self.transfer.deadline:
@@ -157,12 +144,8 @@ class Session:
     def stop(self, message: str, outcome: Outcome) -> None:
         """End the transfer from our side, telling the client."""
         if not self.closed:
-            self._tell(ErrorCode.NOT_DEFINED, message)
+            self._outlet.error(packet.encode_error(ErrorCode.NOT_DEFINED, message))
             self.end(outcome, message)
-
-    def fail(self, why: str) -> None:
-        """End the transfer for a fault of ours, telling the client."""
-        self.stop(why, Outcome.FAILED)
 
     def end(self, outcome: Outcome, why: str = "") -> None:
         """Close the socket and leave."""
@@ -181,11 +164,9 @@ class Session:
 
     def _readable(self) -> None:
         try:
-            datagram = self.recv(_MAX_INCOMING)
-        except BlockingIOError:
-            return
+            datagram = self._recv(_MAX_INCOMING)
         except OSError as error:
-            self._refused(error)
+            self._happened(fate_of(error))
             return
         if datagram == self._expected:
             index = self._index
@@ -204,8 +185,7 @@ class Session:
         self._index = index + 1
         self._expected = None
         self._catch_up()
-        if not self._passes(error) and not self.closed:
-            self._blocked = Send(self.transfer.sent, self.transfer.sent)
+        self._happened(fate_of(error), Send(self.transfer.sent, self.transfer.sent))
 
     def _catch_up(self) -> None:
         """Tell the Transfer how far its lease was used."""
@@ -219,7 +199,7 @@ class Session:
         try:
             heard = packet.parse(datagram)
         except MalformedPacket as error:
-            self._owner.malformed(str(self.peer), error.message)
+            self._owner.malformed(str(self.origin.peer), error.message)
             return
         match heard:
             case packet.Ack(block):
@@ -231,7 +211,8 @@ class Session:
                 self.end(Outcome.PROBED if early else Outcome.ABORTED, message)
             case packet.Request():
                 # With one port for everything, a client's repeated request finds this socket instead of the listener.
-                self._owner.request(udp.Datagram(datagram, self.peer, self.local, self.interface, self.local))
+                asked = self.origin
+                self._owner.request(udp.Datagram(datagram, asked.peer, asked.local, asked.interface, asked.local))
 
     def _do(self, step: Step) -> None:
         match step:
@@ -242,83 +223,53 @@ class Session:
             case Rest.GAVE_UP if self.transfer.all_sent:
                 self.end(Outcome.UNCONFIRMED, "every block was sent, the last acknowledgement never came")
             case Rest.GAVE_UP:
-                self._tell(ErrorCode.NOT_DEFINED, "no acknowledgement came")
+                self._outlet.error(packet.encode_error(ErrorCode.NOT_DEFINED, "no acknowledgement came"))
                 self.end(Outcome.TIMED_OUT, f"no acknowledgement of block {max(self.transfer.sent, 0)} came")
 
     def _transmit(self, step: Send) -> None:
-        """Send blocks; what has to wait for the disk or the socket goes on from there by itself."""
+        """Send blocks; what has to wait for the storage or for room goes on from there by itself."""
         if step.first == 0:
-            self._put(self._oack)
+            self._happened(self._outlet.packet(self._oack), step)
             return
         first = step.first
         while first <= step.last:
-            chunk = self._chunk_with(first, step.last)
+            chunk = self._chunk_with(Send(first, step.last))
             if chunk is None:
                 return
             last = min(step.last, chunk.last)
-            sent_to = (
-                self._send_packets(chunk, first, last) if self.content.lock_step else self._send_run(chunk, first, last)
-            )
-            if self.closed:
-                return
-            if sent_to < last:
-                self._blocked = Send(sent_to + 1, step.last)
+            sent, fate = self._outlet.run(chunk, first, last) if chunk.image else self._lock_step(chunk, first)
+            if fate is not None and self._happened(fate, Send(sent + 1, step.last)):
                 return
             first = last + 1
 
-    def _send_packets(self, chunk: Chunk, first: int, last: int) -> int:
-        """Send one block of lock-step and take the lease that follows it."""
-        index = first - chunk.first
-        try:
-            self._send(chunk.packets[index])
-        except OSError as error:
-            if not self._passes(error):
-                return first - 1
+    def _lock_step(self, chunk: Chunk, block: int) -> tuple[int, Fate | None]:
+        """Send one block and take the lease that follows it. Returns the last block that is done with, and a fate."""
+        index = block - chunk.first
+        fate = self._outlet.packet(chunk.packets[index])
         self._index = index + 1
-        leased = last == self.transfer.sent and last < min(chunk.last, self.transfer.lease())
+        leased = block == self.transfer.sent and block < min(chunk.last, self.transfer.lease())
         self._expected = chunk.acks[index] if leased else None
-        return last
+        return (block if fate in {None, Fate.LOST} else block - 1), fate
 
-    def _send_run(self, chunk: Chunk, first: int, last: int) -> int:
-        """Send blocks of a window, as many in one send as the kernel takes. Returns the last one that went out."""
-        stride = chunk.stride
-        while first <= last:
-            until = min(first + self._segments - 1, last)
-            view = chunk.image[(first - chunk.first) * stride : (until - chunk.first + 1) * stride]
-            try:
-                self._send(view)
-            except OSError as error:
-                if self._segments > 1 and error.errno in {errno.EIO, errno.EINVAL, errno.EMSGSIZE}:
-                    # The device cannot cut (no checksum offload, say): one datagram a send from now on.
-                    udp.segment(self._sock, 0)
-                    self._segments = 1
-                    continue
-                if not self._passes(error):
-                    return first - 1
-            first = until + 1
-        return last
-
-    def _put(self, data: bytes) -> None:
-        try:
-            self._send(data)
-        except OSError as error:
-            self._passes(error)
-
-    def _passes(self, error: OSError) -> bool:
-        """Whether a failed send is to be taken as one lost packet; if not, the transfer waits for room or is over.
-
-        EAGAIN is the socket's buffer being full, and the loop tells when it has room; ENOBUFS is the device's queue,
-        of which nobody tells, so the next tick tries again.
-        """
-        if error.errno == errno.EAGAIN:
-            self._loop.add_writer(self._sock.fileno(), self._go_on)
-            return False
-        if error.errno == errno.ENOBUFS:
-            return False
-        if error.errno == errno.ECONNREFUSED or error.errno in _GONE:
-            self._refused(error)
-            return False
-        return True
+    def _happened(self, fate: Fate | None, rest: Send | None = None) -> bool:
+        """React to a failed send or receive; `rest` is what is still to be sent. Says whether sending has to wait."""
+        match fate:
+            case Fate.SOCKET_FULL if rest is not None:
+                self._blocked = rest
+                self._loop.add_writer(self._sock.fileno(), self._go_on)
+                return True
+            case Fate.DEVICE_FULL if rest is not None:
+                self._blocked = rest  # the next tick tries again
+                return True
+            case Fate.REFUSED:
+                self._catch_up()
+                done = self.transfer.all_sent
+                self.end(Outcome.UNCONFIRMED if done else Outcome.UNREACHABLE, "the client closed its port")
+                return True
+            case Fate.HOMELESS:
+                self.end(Outcome.FAILED, f"the address {self.origin.local} left this host")
+                return True
+        return False
 
     def _go_on(self) -> None:
         """Send what had to wait for room."""
@@ -331,36 +282,23 @@ class Session:
         self.transfer.postponed(self._owner.now())
         self._transmit(rest)
 
-    def _refused(self, error: OSError) -> None:
-        """ICMP said that nobody is there, or our own address went away."""
-        if error.errno == errno.ECONNREFUSED:
-            self._catch_up()
-            done = self.transfer.all_sent
-            why = "the client closed its port"
-            self.end(Outcome.UNCONFIRMED if done else Outcome.UNREACHABLE, why)
-        elif error.errno in _GONE:
-            self.end(Outcome.FAILED, f"the address {self.local} left this host: {error.strerror}")
-
-    def _chunk_with(self, block: int, last: int) -> Chunk | None:
+    def _chunk_with(self, rest: Send) -> Chunk | None:
+        """Have the chunk with the first block of `rest`; None when `rest` goes on by itself as the storage answers."""
         chunk = self._chunk
-        if chunk is not None and chunk.first <= block <= chunk.last:
+        if chunk is not None and chunk.first <= rest.first <= chunk.last:
             return chunk
         self._catch_up()
-        number = self.content.chunk_of(block)
         try:
-            chunk = self._owner.cache.at_once(self.content, number)
-            if chunk is None:
-                self._wait_for_storage(number, Send(block, last))
-                return None
-        except ContentChanged:
-            self.fail("the file changed while it was being sent")
+            found = self._supply.chunk(rest.first)
+        except Unavailable as error:
+            self.stop(str(error), Outcome.FAILED)
             return None
-        except OSError as error:
-            self.fail(f"the storage failed: {error.strerror}")
-            return None
-        self._adopt(chunk)
-        self._read_ahead(number + 1)
-        return chunk
+        if isinstance(found, Chunk):
+            self._adopt(found)
+            return found
+        self._stalled_since = self._owner.now()
+        found.add_done_callback(lambda done: self._storage_answered(done, rest))
+        return None
 
     def _adopt(self, chunk: Chunk) -> None:
         self._chunk = chunk
@@ -368,47 +306,16 @@ class Session:
         self._acks = chunk.acks
         self._index = 0
         self._expected = None
-
-    def _wait_for_storage(self, number: int, rest: Send) -> None:
-        try:
-            coming = self._owner.cache.fetch(self.content, number, place(self.path))
-        except Busy:
-            self.fail("the storage does not answer")
-            return
-        self._stalled_since = self._owner.now()
-        coming.add_done_callback(lambda done: self._storage_answered(done, rest))
+        self._supply.read_ahead(chunk.last + 1)
 
     def _storage_answered(self, done: asyncio.Future[Chunk], rest: Send) -> None:
         if self.closed:
             return
         self._stalled_since = None
-        error = done.exception()
-        if isinstance(error, ContentChanged):
-            self.fail("the file changed while it was being sent")
-        elif isinstance(error, OSError):
-            self.fail(f"the storage failed: {error.strerror}")
-        elif error is not None:
-            self.fail("the file could not be read")
-        else:
-            self._adopt(done.result())
-            self.transfer.postponed(self._owner.now())
-            self._transmit(rest)
-
-    def _read_ahead(self, number: int) -> None:
-        """Have the next chunk ready before the ACK that needs it; best effort."""
-        if number >= self.content.chunks:
-            return
         try:
-            if self._owner.cache.at_once(self.content, number) is None:
-                self._owner.cache.fetch(self.content, number, place(self.path))
-        except (Busy, ContentChanged, OSError):
+            self._adopt(arrived(done))
+        except Unavailable as error:
+            self.stop(str(error), Outcome.FAILED)
             return
-
-    def _tell(self, code: ErrorCode, message: str) -> None:
-        udp.segment(self._sock, 0)
-        self._put(packet.encode_error(code, message))
-
-
-def place(path: str) -> str:
-    """Name the part of the tree that shares a fate with `path`: its top directory, empty for the root itself."""
-    return path.partition("/")[0] if "/" in path else ""
+        self.transfer.postponed(self._owner.now())
+        self._transmit(rest)

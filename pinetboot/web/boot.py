@@ -7,7 +7,7 @@ import mimetypes
 
 from aiohttp import web
 
-from pinetboot.boot.names import BadName, normalise
+from pinetboot.boot.names import BadName, normalise, place
 from pinetboot.boot.resolver import BootFile, BootTree, Missing, NotServed, Refused
 from pinetboot.threads import Busy, Pool
 from pinetboot.web.sources import KIND, SOURCES
@@ -45,5 +45,5 @@ async def _open(tree: BootTree, pool: Pool, path: str) -> BootFile:
         file = tree.open_now(path)
         if file is not None:
             return file
-    coming = pool.submit(path.partition("/")[0], lambda: tree.open(path))
+    coming = pool.submit(place(path), lambda: tree.open(path))
     return await asyncio.wait_for(coming, _OPEN_LIMIT_S)
