@@ -1,8 +1,7 @@
 """One transfer on its own connected socket: what the client sends, and the Transfer's answers to it.
 
-Belongs here: receiving for one client, and its waiting for storage or room. What to send is the Transfer's to say; in
-lock-step it leases a run of blocks, and the common case is then one comparison (the bytes received against the one ACK
-expected) and one send.
+Belongs here: receiving for one client, and its waiting for storage or room. What to send is the Transfer's to say. In
+lock-step it leases a run of blocks: the common case is one comparison (received against the ACK expected) and one send.
 """
 
 from __future__ import annotations
