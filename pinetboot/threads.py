@@ -2,7 +2,8 @@
 
 Belongs here: running a plain function elsewhere and calling back on the loop. The loop's own default pool is not used
 for it, because a handful of stalled opens would fill that. Work is grouped by `place` (a directory at the top of the
-boot tree): a place gets a few threads at a time and a short queue, beyond which work is refused.
+boot tree): a place gets a few threads at a time and a queue, which is long while work gets done (a rack of Pis asks
+after a power cut) and short once nothing has been done for a second.
 Threads are daemons: one that hangs in the kernel does not keep the process from ending.
 """
 
@@ -20,7 +21,9 @@ _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", str]
 
 THREADS = 128
 THREADS_PER_PLACE = 4
-QUEUE_PER_PLACE = 256
+QUEUE_PER_PLACE = 4096
+STALLED_QUEUE = 16
+STALLED_S = 1.0
 
 
 class Busy(Exception):
@@ -41,6 +44,7 @@ class Pool:
         self._running: dict[str, int] = {}
         self._waiting: dict[str, deque[_Job]] = {}
         self._in_flight = 0
+        self._moved_at: dict[str, float] = {}
 
     def submit(self, place: str, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run `work` in a thread. Raises Busy when the place has no room for it."""
@@ -48,10 +52,12 @@ class Pool:
         future: asyncio.Future[T] = loop.create_future()
         job: _Job = (work, future, place)
         if self._running.get(place, 0) < self._per_place:
+            self._moved_at.setdefault(place, loop.time())
             self._start(job)
             return future
         queue = self._waiting.setdefault(place, deque())
-        if len(queue) >= self._queue_per_place:
+        stalled = loop.time() - self._moved_at[place] > STALLED_S
+        if len(queue) >= (min(STALLED_QUEUE, self._queue_per_place) if stalled else self._queue_per_place):
             raise Busy(f"{len(queue)} pieces of work wait for {place or 'the boot root'}")
         queue.append(job)
         return future
@@ -92,10 +98,13 @@ class Pool:
         self._in_flight -= 1
         left = self._running[place] - 1
         queue = self._waiting.get(place)
+        self._moved_at[place] = asyncio.get_running_loop().time()
         if left:
             self._running[place] = left
         else:
             del self._running[place]
+            if not queue:
+                del self._moved_at[place]
         if queue:
             self._start(queue.popleft())
             if not queue:

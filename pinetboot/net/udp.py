@@ -23,6 +23,7 @@ _IPV6_RECVPKTINFO: Final = 49
 _IPV6_PKTINFO: Final = 50
 _SOL_UDP: Final = 17
 _UDP_SEGMENT: Final = 103
+_SO_RCVBUFFORCE: Final = 33
 
 _PKTINFO: Final = struct.Struct("=I4s4s")  # interface, local address (ipi_spec_dst), destination in the header
 _PKTINFO6: Final = struct.Struct("=16sI")
@@ -64,13 +65,21 @@ def listen(port: int, *, ipv6: bool = False, device: str | None = None) -> Socke
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         if device is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        _make_room(sock)
         sock.bind(("::" if ipv6 else "0.0.0.0", port))  # noqa: S104 - addresses may come and go; interfaces narrow it
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _make_room(sock: Socket) -> None:
+    """Let a burst wait in the socket, a rack after a power cut say; beyond the system's limit where we may."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
 def receive(sock: Socket) -> Datagram | None:

@@ -53,6 +53,7 @@ class Lookups:
         self._pool = pool
         self._remote = tree.is_remote()
         self._waiting: dict[Endpoint, _Waiting] = {}
+        self._coming: dict[tuple[str, str], asyncio.Future[Found]] = {}
 
     def __len__(self) -> int:
         """How many requests wait for the storage."""
@@ -73,18 +74,25 @@ class Lookups:
 
     def begin(self, peer: Endpoint, request: Request, path: str, answer: Answer) -> None:
         """Find a file in a thread; `answer` is called once, never from within here. Raises NotServed."""
+        coming = self._coming.get((path, request.mode)) or self._look_up(path, request.mode)
+        timer = asyncio.get_running_loop().call_later(LIMIT_S, self._finish, peer, request, Unreadable(_SILENT))
+        self._waiting[peer] = _Waiting(request, answer, timer)
+        coming.add_done_callback(lambda done: self._finish(peer, request, _outcome(done)))
+
+    def _look_up(self, path: str, mode: str) -> asyncio.Future[Found]:
+        """Open a file in a thread, once however many ask: after a power cut a whole rack wants the same one."""
 
         def work() -> Found:
             file = self._tree.open(path)
-            return Found(file, index_text(file) if request.mode == "netascii" else None)
+            return Found(file, index_text(file) if mode == "netascii" else None)
 
         try:
             coming = self._pool.submit(place(path), work)
         except Busy:
             raise Unreadable(_SILENT) from None
-        timer = asyncio.get_running_loop().call_later(LIMIT_S, self._finish, peer, request, Unreadable(_SILENT))
-        self._waiting[peer] = _Waiting(request, answer, timer)
-        coming.add_done_callback(lambda done: self._finish(peer, request, _outcome(done)))
+        self._coming[path, mode] = coming
+        coming.add_done_callback(lambda _: self._coming.pop((path, mode)))
+        return coming
 
     def forget(self, peer: Endpoint) -> None:
         """Answer no more; what the thread brings is dropped."""
