@@ -8,6 +8,9 @@ Rules kept here (RFC 1350, 7440; the reference's section 3.2 says what breaks a 
 an acknowledgement of the newest block advances; in lock-step nothing else ever makes us send (the Sorcerer's
 Apprentice); with a window, an acknowledgement inside it resumes after that block, and a repeated one is the client's
 word for a gap, answered once per window sent; one for a block never sent is ignored.
+A client that loses packets of one window after the other has too small a buffer for them: it gets fewer at once, with
+a pause between (its ACK comes only at the window's end, so that nothing but the time can pace them), and more again
+once windows arrive whole.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from enum import Enum, auto
 
 _WIRE_BLOCKS = 0x10000
 MAX_BACKOFF_S = 30.0
+PAUSE_S = 0.001
+_FORGIVEN = 1  # losses in a row that may be the network's chance
+_WHOLE_WINDOWS = 16  # that earn a larger burst; twice as many each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +69,15 @@ class Transfer:
     __slots__ = (
         "_answered_gap",
         "_attempt",
+        "_burst",
+        "_burst_end",
+        "_earn",
         "_first",
         "_last_sent_at",
+        "_losses",
         "_patience",
+        "_rest",
+        "_whole",
         "_window",
         "acked",
         "blocks",
@@ -88,6 +100,12 @@ class Transfer:
         self._last_sent_at = 0.0
         # RFC 7440 lets an ACK be for any block of the window, so it has to be told from one long past.
         self._window = min(windowsize, _WIRE_BLOCKS // 2 - 1)
+        self._burst = self._window
+        self._burst_end = self.acked
+        self._rest = 0  # the last block of what is still to be sent after a pause; 0 for nothing
+        self._losses = 0
+        self._whole = 0
+        self._earn = _WHOLE_WINDOWS
 
     def start(self, now: float) -> Step:
         """Send the OACK, or without options the first window."""
@@ -101,6 +119,7 @@ class Transfer:
             return Rest.WAIT
         if step == 0:
             return self._gap(now)
+        self._judge(lost=block < self.sent)
         self.acked = block
         if block == self.blocks:
             return Rest.DONE
@@ -144,14 +163,22 @@ class Transfer:
         """Look at the time: send again what was not acknowledged, or give up."""
         if now < self.deadline:
             return Rest.WAIT
+        if self._rest:
+            return self._emit(self._burst_end + 1, self._rest, now)
         if self._attempt >= self._patience.retries:
             return Rest.GAVE_UP
         self._attempt += 1
+        self._judge(lost=True)
         return self._again(now)
 
     def postponed(self, now: float) -> None:
         """Our own storage or link kept the client waiting until now: its time starts again."""
         self._sent_at(now)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether the rest of a window is to be sent at `deadline`, a moment from now."""
+        return self._rest > 0
 
     @property
     def all_sent(self) -> bool:
@@ -160,25 +187,48 @@ class Transfer:
 
     def _advance(self, now: float) -> Step:
         first = self.acked + 1
-        last = 0 if first == 0 else min(self.acked + self._window, self.blocks)
-        # Blocks that an ACK inside the window has us send once more.
-        self.retransmissions += max(0, min(self.sent, last) - first + 1)
-        self.sent = max(self.sent, last)
-        self._sent_at(now)
-        return Send(first, last)
+        return self._emit(first, 0 if first == 0 else min(self.acked + self._window, self.blocks), now)
 
     def _gap(self, now: float) -> Step:
         if self.windowsize == 1 or self._answered_gap or self.sent == self.acked:
             return Rest.WAIT
         self._answered_gap = True
+        self._judge(lost=True)
         return self._again(now)
 
     def _again(self, now: float) -> Step:
         first = self.acked + 1
-        last = min(self.sent, first + self._window - 1)
-        self.retransmissions += last - first + 1
+        return self._emit(first, min(self.sent, first + self._window - 1), now)
+
+    def _emit(self, first: int, last: int, now: float) -> Step:
+        """Send as much of `first` to `last` as may go at once; the rest follows after a pause."""
+        end = min(last, first + self._burst - 1)
+        # Blocks that were sent before, whatever the reason to send them once more.
+        self.retransmissions += max(0, min(self.sent, end) - first + 1)
+        self._burst_end = end
+        self._rest = last if end < last else 0
+        self.sent = max(self.sent, end)
         self._sent_at(now)
-        return Send(first, last)
+        if self._rest:
+            self.deadline = now + PAUSE_S
+        return Send(first, end)
+
+    def _judge(self, *, lost: bool) -> None:
+        """Learn from a window that came through whole, or did not, how much to send at once."""
+        if self.windowsize == 1 or self.acked < 0:
+            return
+        if lost:
+            self._losses += 1
+            self._whole = 0
+            if self._losses > _FORGIVEN:
+                self._burst = max(1, self._burst // 2)
+            return
+        self._losses = 0
+        self._whole += 1
+        if self._burst < self._window and self._whole >= self._earn:
+            self._burst = min(self._window, self._burst * 2)
+            self._whole = 0
+            self._earn *= 2
 
     def _sent_at(self, now: float) -> None:
         self._last_sent_at = now
