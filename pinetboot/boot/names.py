@@ -7,10 +7,12 @@ Pi 5 firmware doubles slashes (reference 3.4), Windows tools send backslashes, a
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from pinetboot.errors import PeerError
 
 _MAX_PATH = 1024
+_REMEMBERED = 4096  # a rack of Pis asks for the same names again and again
 _MAX_COMPONENT = 255  # NAME_MAX of every Linux file system
 
 
@@ -18,6 +20,7 @@ class BadName(PeerError):
     """A name that can mean no file below the boot root."""
 
 
+@lru_cache(_REMEMBERED)
 def normalise(name: bytes | str) -> str:
     """Make `name` a relative path without `//`, `.`, `..` or a leading slash. Raises BadName."""
     text = os.fsdecode(name).replace("\\", "/")
@@ -48,6 +51,7 @@ def place(path: str) -> str:
     return path.partition("/")[0] if "/" in path else ""
 
 
+@lru_cache(_REMEMBERED)
 def printable(path: str) -> str:
     """Show a path on one line: what is not printable text is escaped."""
     return "".join(

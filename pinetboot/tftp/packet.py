@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 
 from pinetboot.errors import PeerError
 
@@ -92,6 +93,7 @@ HEADER = struct.Struct("!HH")
 HEADER_SIZE = HEADER.size
 _OPCODE = struct.Struct("!H")
 _MAX_NAME = 2048
+_REMEMBERED = 1024  # requests are few and come often; the options of one are never changed after it was read
 
 
 def opcode(datagram: bytes) -> int:
@@ -130,6 +132,7 @@ def _strings(body: bytes, blame: ErrorCode) -> list[bytes]:
     return body[:-1].split(b"\0")
 
 
+@lru_cache(_REMEMBERED)
 def _parse_request(kind: Opcode, body: bytes) -> Request:
     strings = _strings(body, ErrorCode.ILLEGAL_OPERATION)
     if len(strings) < 2:  # noqa: PLR2004 - name and mode
