@@ -69,6 +69,12 @@ def _lease_range(text: str) -> str:
     return text
 
 
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError(f"{text!r} holds a NUL, which no path can")
+    return text
+
+
 def _rising(times: list[float]) -> list[float]:
     if times != sorted(times):
         raise ValueError("the times must rise, [0.6, 1.2] say")
@@ -77,7 +83,7 @@ def _rising(times: list[float]) -> list[float]:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-Text = Annotated[str, Field(max_length=4096)]
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 
 
 class _Section(BaseModel):
@@ -90,7 +96,7 @@ class Server(_Section):
     address: Annotated[str, AfterValidator(_server_address)] = "auto"
     interfaces: list[Annotated[str, Field(min_length=1, max_length=15)]] = []
     stop_s: Annotated[float, Field(ge=0, le=3600)] = 10
-    data: Annotated[str, Field(min_length=1)] = DEFAULT_DATA
+    data: Annotated[Text, Field(min_length=1)] = DEFAULT_DATA
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -230,7 +236,8 @@ def parse(text: str, source: str) -> dict[str, Any]:
     """Read TOML into a plain mapping. Raises ConfigError naming `source`, line and column."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Beside its own TOMLDecodeError, tomllib lets out what a number or a nesting beyond Python's limits raises.
         raise ConfigError(source, [Problem("TOML", str(error))]) from None
 
 
@@ -251,6 +258,7 @@ def build(
         raise ConfigError(source, [_problem(detail, said) for detail in error.errors()]) from None
 
 
+_LONGEST_SHOWN = 100
 _RIGHT = {
     "int_type": "a whole number is right",
     "int_from_float": "a whole number is right",
@@ -271,19 +279,27 @@ def _problem(detail: ErrorDetails, said: Mapping[tuple[str, str], str]) -> Probl
     if kind == "extra_forbidden":
         return Problem(where, "unknown key", _nearest(steps))
     if kind in _RIGHT:
-        return Problem(where, f"{detail['input']!r} is of the wrong type", _RIGHT[kind].format(path=path))
+        return Problem(where, f"{_shown(detail['input'])} is of the wrong type", _RIGHT[kind].format(path=path))
     if kind == "literal_error":
-        return Problem(where, f"{detail['input']!r} is not known here", f"{detail['ctx']['expected']} is right")
+        return Problem(where, f"{_shown(detail['input'])} is not known here", f"{detail['ctx']['expected']} is right")
     if kind == "value_error":
         return Problem(where, str(detail["ctx"]["error"]))
     message = detail["msg"].removeprefix("Input ")
-    return Problem(where, f"{detail['input']!r} will not do", f"it {message}")
+    return Problem(where, f"{_shown(detail['input'])} will not do", f"it {message}")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "that number"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _nearest(steps: list[str]) -> str:
     fields: Iterable[str] = Config.model_fields
     if len(steps) > 1:
-        section = Config.model_fields[steps[0]].annotation
+        section = Config.model_fields[steps[0]].annotation if steps[0] in Config.model_fields else None
         fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else ()
     near = difflib.get_close_matches(steps[-1], list(fields), n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"

@@ -80,18 +80,27 @@ class Pool:
         self._jobs.put(job)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (job := self._jobs.get()) is not None:
-            result: Any = None
-            fault: BaseException | None = None
-            try:
-                result = job[0]()
-            except BaseException as error:  # noqa: BLE001 - it is handed to the one who waits
-                fault = error
-            try:
-                loop.call_soon_threadsafe(self._finished, job, result, fault)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                return
-            job = None
+        # Nothing of a job may live on in an idle thread: a file is closed when the last one who holds it lets go.
+        while self._do(loop, self._jobs.get()):
+            pass
+
+    def _do(self, loop: asyncio.AbstractEventLoop, job: _Job | None) -> bool:
+        if job is None:
+            return False
+        result: Any = None
+        fault: BaseException | None = None
+        try:
+            result = job[0]()
+        except BaseException as error:  # noqa: BLE001 - it is handed to the one who waits
+            fault = error
+        try:
+            loop.call_soon_threadsafe(self._finished, job, result, fault)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return False
+        finally:
+            # An exception's traceback holds this frame, and the frame the exception.
+            del job, result, fault
+        return True
 
     def _finished(self, job: _Job, result: Any, fault: BaseException | None) -> None:
         _, future, place = job

@@ -103,6 +103,8 @@ def _walk(dir_fd: int, path: str, links: int = _MAX_LINKS) -> int:
         todo = path.split("/")[::-1]
         while todo:
             part = todo.pop()
+            if part in {"", ".", ".."} and not stat.S_ISDIR(os.fstat(stack[-1]).st_mode):
+                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
             if part in {"", "."}:
                 continue
             if part == "..":

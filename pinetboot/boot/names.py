@@ -24,6 +24,10 @@ class BadName(PeerError):
 def normalise(name: bytes | str) -> str:
     """Make `name` a relative path without `//`, `.`, `..` or a leading slash. Raises BadName."""
     text = os.fsdecode(name).replace("\\", "/")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise BadName("the name is no text") from None
     if "\0" in text:
         raise BadName("the name holds a NUL")
     parts: list[str] = []
@@ -54,9 +58,11 @@ def place(path: str) -> str:
 @lru_cache(_REMEMBERED)
 def printable(path: str) -> str:
     """Show a path on one line: what is not printable text is escaped."""
-    return "".join(
-        char
-        if char.isprintable()
-        else char.encode("utf-8", "surrogateescape").decode("latin-1").encode("unicode_escape").decode()
-        for char in path
-    )
+    return "".join(char if char.isprintable() else _escaped(char) for char in path)
+
+
+def _escaped(char: str) -> str:
+    # A byte that is no UTF-8 came in as a surrogate (PEP 383); any other lone surrogate is shown as what it is.
+    whole = 0xD800 <= ord(char) < 0xDC80  # noqa: PLR2004 - below PEP 383's range
+    octets = char.encode("utf-8", "surrogatepass" if whole else "surrogateescape")
+    return octets.decode("latin-1").encode("unicode_escape").decode("ascii")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pinetboot.events import DhcpHeard, Event, Outcome, TransferEnded, TransferStarted
 
@@ -16,7 +17,7 @@ _MAC_FOLDER = re.compile(r"([0-9a-f]{2}(?:-[0-9a-f]{2}){5})/.")
 _MOST = 4096
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """What is known of one machine; None where it is not."""
 
@@ -26,19 +27,23 @@ class Sighting:
 
 
 class Identities:
-    """At most 4096 machines by MAC and as many addresses; the ones seen last stay."""
+    """At most 4096 machines and as many addresses; the ones seen last stay."""
 
     def __init__(self) -> None:
-        self._by_mac: OrderedDict[str, Sighting] = OrderedDict()
-        self._by_serial: OrderedDict[str, Sighting] = OrderedDict()
-        self._by_address: OrderedDict[str, Sighting] = OrderedDict()
+        self._serial_of: OrderedDict[str, str] = OrderedDict()  # by MAC
+        self._mac_of: OrderedDict[str, str] = OrderedDict()  # by serial
+        self._model_of: OrderedDict[str, str] = OrderedDict()  # by MAC
+        self._folder_of: OrderedDict[str, Sighting] = OrderedDict()  # by address: the serial or MAC in a path
 
     def learn(self, event: Event) -> None:
         """Take what an event tells of who is who."""
         match event:
-            case DhcpHeard(mac=mac, serial=serial, model=model) if serial or model:
-                sighting = self._of(serial, mac)
-                sighting.model = model or sighting.model
+            case DhcpHeard(mac=mac, serial=serial, model=model):
+                if serial:
+                    _keep(self._serial_of, mac, serial)
+                    _keep(self._mac_of, serial, mac)
+                if model:
+                    _keep(self._model_of, mac, model)
             case TransferStarted(client=client, path=path):
                 self._path(client, path)
             case TransferEnded(client=client, path=path, outcome=Outcome.MISSING):
@@ -46,29 +51,25 @@ class Identities:
 
     def of_address(self, address: str) -> Sighting | None:
         """Who was last seen at an IP address."""
-        return self._by_address.get(address)
+        folder = self._folder_of.get(address)
+        if folder is None:
+            return None
+        serial = folder.serial or self._serial_of.get(folder.mac or "")
+        mac = folder.mac or self._mac_of.get(folder.serial or "")
+        return Sighting(serial, mac, self._model_of.get(mac or ""))
 
     def _path(self, client: str, path: str) -> None:
         if folder := _SERIAL_FOLDER.match(path):
-            self._keep(self._by_address, client, self._of(folder[1], None))
+            _keep(self._folder_of, client, Sighting(serial=folder[1]))
         elif folder := _MAC_FOLDER.match(path):
-            self._keep(self._by_address, client, self._of(None, folder[1].replace("-", ":")))
+            _keep(self._folder_of, client, Sighting(mac=folder[1].replace("-", ":")))
 
-    def _of(self, serial: str | None, mac: str | None) -> Sighting:
-        sighting = (self._by_serial.get(serial) if serial else None) or (self._by_mac.get(mac) if mac else None)
-        if sighting is None:
-            sighting = Sighting()
-        if serial:
-            sighting.serial = serial
-            self._keep(self._by_serial, serial, sighting)
-        if mac:
-            sighting.mac = mac
-            self._keep(self._by_mac, mac, sighting)
-        return sighting
 
-    @staticmethod
-    def _keep(kept: OrderedDict[str, Sighting], key: str, sighting: Sighting) -> None:
-        kept[key] = sighting
-        kept.move_to_end(key)
-        if len(kept) > _MOST:
-            kept.popitem(last=False)
+_T = TypeVar("_T")
+
+
+def _keep(kept: OrderedDict[str, _T], key: str, value: _T) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > _MOST:
+        kept.popitem(last=False)

@@ -60,7 +60,7 @@ class DhcpDialogue:
         """Try again, or end it with a cause."""
         if self.lease or self.cause or now < self.deadline:
             return []
-        if now - self._began_at >= self.timeout_s:
+        if now >= self._began_at + self.timeout_s:
             self.cause = self._why_not()
             return []
         return self._next_try(now)

@@ -86,10 +86,10 @@ class Download:
         """Repeat an unanswered request; give up when nothing came for as long as the firmware waits."""
         if self.done or now < self.deadline:
             return []
-        if now - self._heard_at >= self.profile.file_timeout_s:
+        if now >= self._heard_at + self.profile.file_timeout_s:
             self._end(Result.TIMEOUT, answered=self._port is not None)
             return []
-        if self._port is None and now - self._asked_at >= self.profile.rrq_retry_s:
+        if self._port is None and now >= self._asked_at + self.profile.rrq_retry_s:
             return self._ask(now)
         self._plan(now)
         return []

@@ -60,8 +60,9 @@ class ChunkCache:
             self._keep(key, done.result())
 
     def _keep(self, key: _Key, chunk: Chunk) -> None:
+        before = self._chunks.pop(key, None)
         self._chunks[key] = chunk
-        self.used_bytes += chunk.cost
+        self.used_bytes += chunk.cost - (before.cost if before else 0)
         while self.used_bytes > self.limit_bytes and self._chunks:
             self.used_bytes -= self._chunks.popitem(last=False)[1].cost
 

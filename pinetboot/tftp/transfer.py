@@ -113,6 +113,8 @@ class Transfer:
 
     def acknowledged(self, number: int, now: float) -> Step:
         """Take an ACK with the wire's block number (0 to 65535)."""
+        if self.acked < 0 and number != 0:
+            return Rest.WAIT  # nothing but the OACK was sent
         step = (number - self.acked) % _WIRE_BLOCKS
         block = self.acked + step
         if block > self.sent:
@@ -198,7 +200,7 @@ class Transfer:
 
     def _again(self, now: float) -> Step:
         first = self.acked + 1
-        return self._emit(first, min(self.sent, first + self._window - 1), now)
+        return self._emit(first, min(max(self.sent, self._rest), first + self._window - 1), now)
 
     def _emit(self, first: int, last: int, now: float) -> Step:
         """Send as much of `first` to `last` as may go at once; the rest follows after a pause."""
