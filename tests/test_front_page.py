@@ -29,7 +29,7 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
     def shape(text: str) -> list[str]:
-        # Two Pis boot side by side, so lines come in any order; times and rates differ from run to run.
+        # Two Pis boot side by side, so lines come in any order; times and rates differ.
         return sorted(re.sub(r"[\d.,]+ (?=ms|s\b|MB/s)|127[\d.]+:\d+", "N ", line).strip() for line in text.splitlines())
 
     def alike(text: str) -> list[str]:

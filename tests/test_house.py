@@ -40,6 +40,7 @@ FLOORS = {
     "pinetboot.net.http": HANDS,
     "pinetboot.boot.beneath": HANDS,
     "pinetboot.boot.resolver": HANDS,
+    "pinetboot.boot.reading": HANDS,
     "pinetboot.boot.data": HANDS,
     "pinetboot.settings": HANDS,
     "pinetboot.threads": HANDS,

@@ -63,6 +63,6 @@ def printable(path: str) -> str:
 
 def _escaped(char: str) -> str:
     # A byte that is no UTF-8 came in as a surrogate (PEP 383); any other lone surrogate is shown as what it is.
-    whole = 0xD800 <= ord(char) < 0xDC80  # noqa: PLR2004 - below PEP 383's range
-    octets = char.encode("utf-8", "surrogatepass" if whole else "surrogateescape")
+    a_byte = 0xDC80 <= ord(char) <= 0xDCFF  # noqa: PLR2004 - PEP 383's range
+    octets = char.encode("utf-8", "surrogateescape" if a_byte else "surrogatepass")
     return octets.decode("latin-1").encode("unicode_escape").decode("ascii")

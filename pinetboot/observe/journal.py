@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pinetboot.boot.names import printable
 from pinetboot.events import DhcpHeard, Event, HttpServed, Outcome, PacketDropped, TransferEnded, TransferStarted
 
 _PER_S = 20.0
@@ -45,13 +46,23 @@ def line_for(event: Event) -> Line:
         case DhcpHeard():
             return _dhcp(event)
         case TransferStarted():
-            fields = {"path": event.path, "bytes": event.size, "blksize": event.blksize, "windowsize": event.windowsize}
+            fields = {
+                "path": printable(event.path),
+                "bytes": event.size,
+                "blksize": event.blksize,
+                "windowsize": event.windowsize,
+            }
             return Line("debug", "transfer started", fields)
         case TransferEnded():
             return _transfer(event)
         case HttpServed():
             level = "info" if event.kind in {"seed", "boot"} else "debug"
-            fields = {"method": event.method, "path": event.path, "status": event.status, "bytes": event.sent_bytes}
+            fields = {
+                "method": event.method,
+                "path": printable(event.path),
+                "status": event.status,
+                "bytes": event.sent_bytes,
+            }
             return Line(level, f"http {event.kind}", fields)
         case PacketDropped():
             return Line("warning", f"{event.service} packet dropped", {"why": event.why})
@@ -76,7 +87,7 @@ def _dhcp(event: DhcpHeard) -> Line:
 
 def _transfer(event: TransferEnded) -> Line:
     level, words = _OUTCOMES[event.outcome]
-    fields: dict[str, object] = {"path": event.path}
+    fields: dict[str, object] = {"path": printable(event.path)}
     if event.outcome in _ALWAYS:
         fields |= {"bytes": event.size, "seconds": round(event.seconds, 3)}
     elif event.size:

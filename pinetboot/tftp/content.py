@@ -1,29 +1,23 @@
 """A file as TFTP transfers it: how long it is, and its bytes, laid out as ready packets.
 
-Belongs here: reading, in octet or netascii form, on the loop only when the page cache has the bytes.
-Files are read, never mapped: one that a Pi truncates over NFS would end the process with SIGBUS.
+Belongs here: the layout, in octet or netascii form. Reading happens on the loop only when the page cache has the bytes.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import Final
 
+from pinetboot.boot.reading import ContentChanged, read_exactly, read_now
 from pinetboot.boot.resolver import BootFile
 from pinetboot.tftp import netascii
 from pinetboot.tftp.packet import HEADER_SIZE, Opcode
 
 CHUNK_BYTES: Final = 128 << 10
 _CHUNK_BLOCKS: Final = 512  # preadv() takes at most 1024 pieces
-_NOT_NOW: Final = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 # Every ACK there can be, so that the common case is one comparison of bytes; 3 MiB, shared by all transfers.
 _ACKS: Final = tuple(Opcode.ACK.to_bytes(2, "big") + number.to_bytes(2, "big") for number in range(0x10000))
-
-
-class ContentChanged(Exception):
-    """The file was written to while it was being sent: going on would mix two contents."""
 
 
 class Chunk:
@@ -95,16 +89,10 @@ class Content:
 
     def _read(self, gaps: list[memoryview], offset: int, length: int, *, wait: bool) -> bool:
         if not wait:
-            try:
-                return os.preadv(self.file.fd, gaps, offset, os.RWF_NOWAIT) == length
-            except OSError as error:
-                if error.errno in _NOT_NOW:
-                    return False
-                raise
-        if os.preadv(self.file.fd, gaps, offset) == length:
-            return True
-        # A short read in the middle of a file is rare (a signal, a slow file system): read on in one piece.
-        _scatter(read_exactly(self.file, offset, length), gaps)
+            return read_now(self.file, gaps, offset) == length
+        if os.preadv(self.file.fd, gaps, offset) != length:
+            # A short read in the middle of a file is rare (a signal, a slow file system): read on in one piece.
+            _scatter(read_exactly(self.file, offset, length), gaps)
         return True
 
 
@@ -114,19 +102,6 @@ def index_text(file: BootFile) -> netascii.Index:
     if not file.unchanged():
         raise ContentChanged
     return index
-
-
-def read_exactly(file: BootFile, offset: int, size: int) -> bytes:
-    """Read `size` bytes at `offset`. Raises ContentChanged when the file ends before, or OSError."""
-    parts = []
-    while size:
-        part = os.pread(file.fd, size, offset)
-        if not part:
-            raise ContentChanged
-        parts.append(part)
-        offset += len(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def _headers(first: int, last: int, stride: int, length: int) -> bytearray:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pinetboot.boot.names import place
+from pinetboot.boot.reading import ContentChanged
 from pinetboot.boot.resolver import BootFile, BootTree, NotServed, Unreadable
 from pinetboot.net.addresses import Endpoint
 from pinetboot.tftp import netascii
-from pinetboot.tftp.content import ContentChanged, index_text
+from pinetboot.tftp.content import index_text
 from pinetboot.tftp.packet import Request
 from pinetboot.threads import Busy, Pool
 

@@ -12,6 +12,7 @@ from pinetboot.config import MAX_BLKSIZE, MAX_WINDOWSIZE, MIN_BLKSIZE
 
 DEFAULT_BLKSIZE = 512  # RFC 1350
 _MAX_TIMEOUT_S = 255  # RFC 2349
+_MAX_WINDOW_BYTES = 128 << 10  # Linux gives a socket 208 KiB, and counts more than the payload
 _MAX_DIGITS = 20
 
 
@@ -61,4 +62,8 @@ def negotiate(options: dict[str, str], limits: Limits, size: int | None) -> Nego
             oack[name] = str(value)
         elif name == "tsize" and size is not None:
             oack[name] = str(size)
+    if windowsize > 1:
+        # What a client cannot hold in its socket it loses window after window, and waits for each time.
+        windowsize = max(1, min(windowsize, _MAX_WINDOW_BYTES // blksize))
+        oack["windowsize"] = str(windowsize)
     return Negotiated(blksize, windowsize, timeout_s, oack or None)

@@ -46,7 +46,7 @@ def fate_of(error: OSError) -> Fate:
 class Outlet:
     """Sends on a connected socket; `cut` asks for whole runs in packets of `stride` bytes where the kernel can."""
 
-    __slots__ = ("_segments", "_sock")
+    __slots__ = ("_cuts", "_segments", "_sock")
 
     def __init__(self, sock: udp.Socket, stride: int, *, cut: bool) -> None:
         self._sock = sock
@@ -54,7 +54,8 @@ class Outlet:
         # Above the MTU a packet is fragmented by IP, which does not go together with cutting.
         fits = cut and stride + (_IP6_AND_UDP if ipv6 else _IP_AND_UDP) <= udp.mtu(sock)
         most = (_MAX_SEND6 if ipv6 else _MAX_SEND) // stride
-        self._segments = min(_MAX_SEGMENTS, most) if fits and udp.segment(sock, stride) else 1
+        self._segments = min(_MAX_SEGMENTS, most) if fits else 1
+        self._cuts = False
 
     def packet(self, data: bytes) -> Fate | None:
         """Send one packet; None when it went out."""
@@ -67,6 +68,10 @@ class Outlet:
     def run(self, chunk: Chunk, first: int, last: int) -> tuple[int, Fate | None]:
         """Send blocks `first` to `last` of a chunk's image. Returns the last one done with, and a fate if any."""
         stride = chunk.stride
+        if self._segments > 1 and not self._cuts:
+            # Not before the first run: an OACK may be longer than a block, and would be cut as well.
+            self._cuts = udp.segment(self._sock, stride)
+            self._segments = self._segments if self._cuts else 1
         while first <= last:
             until = min(first + self._segments - 1, last)
             try:
@@ -88,6 +93,7 @@ class Outlet:
         self.packet(data)
 
     def _whole_packets(self) -> None:
-        if self._segments > 1:
+        if self._cuts:
             udp.segment(self._sock, 0)
-            self._segments = 1
+        self._cuts = False
+        self._segments = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -143,25 +144,27 @@ class TftpServer:
             # A late ACK or ERROR of a transfer that is over: RFC 1350 would have an ERROR 5, which some firmware
             # takes for its next transfer.
             return
-        if heard.opcode == Opcode.WRQ:
-            self._refuse(datagram, heard, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, "this server is read-only")
-            return
-        self._read_request(datagram, heard)
+        self._requested(datagram, heard)
 
-    def _read_request(self, datagram: udp.Datagram, request: Request) -> None:
+    def _requested(self, datagram: udp.Datagram, request: Request) -> None:
+        named = os.fsdecode(request.filename)
+        if request.opcode == Opcode.WRQ:
+            why = "this server is read-only"
+            self._refuse(datagram, named, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, why)
+            return
         if request.mode not in {"octet", "netascii"}:
             why = f"mode {printable(request.mode)[:20]} is not known; octet and netascii are"
-            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.ILLEGAL_OPERATION, why)
+            self._refuse(datagram, named, Outcome.REFUSED, ErrorCode.ILLEGAL_OPERATION, why)
             return
         try:
             path = normalise(request.filename)
         except BadName as error:
-            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, str(error))
+            self._refuse(datagram, named, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, str(error))
             return
-        if self._repeated(datagram, request, path):
+        if self._repeated(datagram, request):
             return
         if why := self._full(datagram.peer):
-            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.NOT_DEFINED, why)
+            self._refuse(datagram, path, Outcome.REFUSED, ErrorCode.NOT_DEFINED, why)
             return
         try:
             found = self._lookups.at_once(request, path)
@@ -170,14 +173,14 @@ class TftpServer:
                     datagram.peer, request, path, lambda found: self._answered(datagram, request, path, found)
                 )
         except NotServed as refusal:
-            self._not_served(datagram, request, refusal)
+            self._not_served(datagram, path, refusal)
             return
         if found is None:
             self._per_address[datagram.peer.host] += 1
         else:
             self._grant(datagram, request, path, found)
 
-    def _repeated(self, datagram: udp.Datagram, request: Request, path: str) -> bool:
+    def _repeated(self, datagram: udp.Datagram, request: Request) -> bool:
         """Handle a request from a port that already has one. True when that was all."""
         awaited = self._lookups.waits_for(datagram.peer)
         if awaited == request:
@@ -188,11 +191,11 @@ class TftpServer:
         session = self._sessions.get(datagram.peer)
         if session is None:
             return False
-        if session.path == path and session.mode == request.mode and not session.abandoned():
+        if session.request == request and not session.abandoned():
             session.asked_again()
             return True
         # Ports restart with each boot stage of a Pi (reference 3.2): the client has forgotten the old transfer.
-        session.end(Outcome.REPLACED, "the client asked for another file from the same port")
+        session.end(Outcome.REPLACED, "the client asked for something else from the same port")
         return False
 
     def _full(self, peer: Endpoint) -> str:
@@ -207,14 +210,14 @@ class TftpServer:
         if isinstance(found, Found):
             self._grant(datagram, request, path, found)
         else:
-            self._not_served(datagram, request, found)
+            self._not_served(datagram, path, found)
 
     def _grant(self, datagram: udp.Datagram, request: Request, path: str, found: Found) -> None:
         try:
             sock = self._transfer_socket(datagram)
         except OSError as error:
             why = "no data port is free" if error.errno == errno.EADDRINUSE else f"no socket: {error.strerror}"
-            self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+            self._refuse(datagram, path, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
             return
         strays = udp.drain(sock)
         session = self._session(sock, datagram, request, path, found)
@@ -245,9 +248,7 @@ class TftpServer:
             blocks=content.blocks, windowsize=granted.windowsize, oack=granted.oack is not None, patience=patience
         )
         oack = packet.encode_oack(granted.oack) if granted.oack else b""
-        return Session(
-            self, sock, datagram, path=path, mode=request.mode, content=content, transfer=transfer, oack=oack
-        )
+        return Session(self, sock, datagram, path=path, request=request, content=content, transfer=transfer, oack=oack)
 
     def _transfer_socket(self, datagram: udp.Datagram) -> udp.Socket:
         ports = self._config.port_range
@@ -267,23 +268,22 @@ class TftpServer:
         if not self._per_address[peer.host]:
             del self._per_address[peer.host]
 
-    def _not_served(self, datagram: udp.Datagram, request: Request, refusal: NotServed) -> None:
+    def _not_served(self, datagram: udp.Datagram, path: str, refusal: NotServed) -> None:
         if isinstance(refusal, Missing):
-            self._refuse(datagram, request, Outcome.MISSING, ErrorCode.FILE_NOT_FOUND, str(refusal))
+            self._refuse(datagram, path, Outcome.MISSING, ErrorCode.FILE_NOT_FOUND, str(refusal))
         elif isinstance(refusal, Refused):
-            self._refuse(datagram, request, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, str(refusal))
+            self._refuse(datagram, path, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, str(refusal))
         else:
-            self._refuse(datagram, request, Outcome.FAILED, ErrorCode.NOT_DEFINED, str(refusal))
+            self._refuse(datagram, path, Outcome.FAILED, ErrorCode.NOT_DEFINED, str(refusal))
 
-    def _refuse(self, datagram: udp.Datagram, request: Request, outcome: Outcome, code: ErrorCode, why: str) -> None:
+    def _refuse(self, datagram: udp.Datagram, path: str, outcome: Outcome, code: ErrorCode, why: str) -> None:
         self._answer(datagram, code, why)
-        name = printable(request.filename.decode("utf-8", "surrogateescape"))
         self._sink(
             TransferEnded(
                 client=datagram.peer.host,
                 port=datagram.peer.port,
                 server=datagram.local,
-                path=name,
+                path=path,
                 outcome=outcome,
                 why=why,
             )

@@ -16,7 +16,7 @@ from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
 from pinetboot.tftp.content import Chunk, Content
 from pinetboot.tftp.outlet import Fate, Outlet, fate_of
-from pinetboot.tftp.packet import ErrorCode, MalformedPacket
+from pinetboot.tftp.packet import ErrorCode, MalformedPacket, Request
 from pinetboot.tftp.supply import Supply, Unavailable, arrived
 from pinetboot.tftp.transfer import PAUSE_S, Rest, Send, Step, Transfer
 
@@ -64,9 +64,9 @@ class Session:
         "_supply",
         "closed",
         "content",
-        "mode",
         "origin",
         "path",
+        "request",
         "started_at",
         "transfer",
     )
@@ -78,7 +78,7 @@ class Session:
         origin: udp.Datagram,
         *,
         path: str,
-        mode: str,
+        request: Request,
         content: Content,
         transfer: Transfer,
         oack: bytes,
@@ -92,7 +92,7 @@ class Session:
         self._supply = Supply(content, owner.cache, place(path))
         self.origin = origin
         self.path = path
-        self.mode = mode
+        self.request = request
         self.content = content
         self.transfer = transfer
         self._oack = oack
@@ -209,7 +209,7 @@ class Session:
                 # The size probe of every Pi ends so: an ERROR 0 after the OACK or the first block (reference 3.2).
                 early = code == ErrorCode.NOT_DEFINED and self.transfer.acked <= 0
                 self.end(Outcome.PROBED if early else Outcome.ABORTED, message)
-            case packet.Request():
+            case Request():
                 # With one port for everything, a client's repeated request finds this socket instead of the listener.
                 asked = self.origin
                 self._owner.request(udp.Datagram(datagram, asked.peer, asked.local, asked.interface, asked.local))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
+from pinetboot.boot.reading import ContentChanged
 from pinetboot.tftp.cache import ChunkCache
-from pinetboot.tftp.content import Chunk, Content, ContentChanged
+from pinetboot.tftp.content import Chunk, Content
 from pinetboot.threads import Busy
 
 

@@ -1,26 +1,34 @@
-"""`/boot/<path>`: the TFTP tree over HTTP, with HEAD, Range and conditional requests."""
+"""`/boot/<path>`: the TFTP tree over HTTP, with HEAD, Range and conditional requests (RFC 9110).
+
+Belongs here: one file as one answer. aiohttp's own FileResponse is not used: it takes names, not open files, and
+gives a part of another version to a client that resumes with an entity tag.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import mimetypes
+from datetime import UTC, datetime
 
-from aiohttp import web
+from aiohttp import ETag, web
 
 from pinetboot.boot.names import BadName, normalise, place
+from pinetboot.boot.reading import ContentChanged, read_exactly, read_now
 from pinetboot.boot.resolver import BootFile, BootTree, Missing, NotServed, Refused
 from pinetboot.threads import Busy, Pool
 from pinetboot.web.sources import KIND, SOURCES
 
 _OPEN_LIMIT_S = 10.0
+_READ_LIMIT_S = 30.0
+_PIECE = 256 << 10
 
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer GET and HEAD."""
     request[KIND] = "boot"
+    sources = request.app[SOURCES]
     try:
         path = normalise(request.match_info["path"])
-        sources = request.app[SOURCES]
         file = await _open(sources.tree, sources.pool, path)
     except (BadName, Refused) as error:
         raise web.HTTPForbidden(text=f"{error}\n") from None
@@ -30,13 +38,18 @@ async def get(request: web.Request) -> web.StreamResponse:
         raise web.HTTPServiceUnavailable(text=f"{error}\n") from None
     except (Busy, TimeoutError):
         raise web.HTTPServiceUnavailable(text="the storage does not answer\n") from None
-    content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    # The descriptor, not the name: between our look at the path and another a Pi may have changed what it means.
-    response = web.FileResponse(f"/proc/self/fd/{file.fd}", headers={"Content-Type": content_type})
+    response = _head(request, file)
+    part = _part(request, response, file)
     await response.prepare(request)
-    if not file.unchanged() and request.transport is not None:
-        # Cut short in place: better a broken connection than a short file that looks whole.
-        request.transport.abort()
+    if request.method != "HEAD" and part:
+        try:
+            await _send(response, file, part, sources.pool)
+        except (ContentChanged, OSError, Busy, TimeoutError) as error:
+            # The connection may keep the exception, and by its traceback would keep the file open.
+            error.with_traceback(None)
+            # Better a broken connection than a short file that looks whole.
+            if request.transport is not None:
+                request.transport.abort()
     return response
 
 
@@ -45,5 +58,68 @@ async def _open(tree: BootTree, pool: Pool, path: str) -> BootFile:
         file = tree.open_now(path)
         if file is not None:
             return file
-    coming = pool.submit(place(path), lambda: tree.open(path))
-    return await asyncio.wait_for(coming, _OPEN_LIMIT_S)
+    return await asyncio.wait_for(pool.submit(place(path), lambda: tree.open(path)), _OPEN_LIMIT_S)
+
+
+def _head(request: web.Request, file: BootFile) -> web.StreamResponse:
+    """Begin an answer, 304 where the client has this very version."""
+    etag = f"{file.mtime_ns:x}-{file.size:x}"
+    modified = datetime.fromtimestamp(file.mtime_ns // 10**9, UTC)
+    if request.if_none_match is not None:
+        unchanged = any(tag.value in {etag, "*"} for tag in request.if_none_match)
+    else:
+        unchanged = request.if_modified_since is not None and modified <= request.if_modified_since
+    response = web.StreamResponse(status=304 if unchanged else 200)
+    response.etag = ETag(etag)
+    response.last_modified = modified
+    if not unchanged:
+        response.content_type = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
+        response.headers["Accept-Ranges"] = "bytes"
+    return response
+
+
+def _part(request: web.Request, response: web.StreamResponse, file: BootFile) -> range:
+    """Decide which bytes to send, and set status and headers for them. Raises HTTPRequestRangeNotSatisfiable."""
+    if response.status == web.HTTPNotModified.status_code:
+        return range(0)
+    part = range(file.size)
+    if "Range" in request.headers and _same_version(request, response):
+        try:
+            asked = request.http_range
+        except ValueError:
+            asked = slice(None)  # RFC 9110 section 14.2: what is no range is as if it were not there
+        if asked != slice(None, None, 1) and asked != slice(None):
+            part = part[asked]
+            if not part:
+                raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
+            response.set_status(206)
+            response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.size}"
+    response.content_length = len(part)
+    return part
+
+
+def _same_version(request: web.Request, response: web.StreamResponse) -> bool:
+    """Whether If-Range, if there is one, names the version that we have (RFC 9110 section 13.1.5)."""
+    wanted = request.headers.get("If-Range")
+    return wanted is None or wanted in {response.headers["ETag"], response.headers["Last-Modified"]}
+
+
+async def _send(response: web.StreamResponse, file: BootFile, part: range, pool: Pool) -> None:
+    """Send bytes of a file. Raises ContentChanged, OSError, Busy or TimeoutError."""
+    buffer = memoryview(bytearray(min(_PIECE, len(part))))
+    offset = part.start
+    while offset < part.stop:
+        piece = buffer[: min(_PIECE, part.stop - offset)]
+        size = read_now(file, [piece], offset)
+        if size:
+            data = bytes(piece[:size])
+        else:
+            data = await asyncio.wait_for(_read(pool, file, offset, len(piece)), _READ_LIMIT_S)
+        if not file.unchanged():
+            raise ContentChanged
+        await response.write(data)
+        offset += len(data)
+
+
+def _read(pool: Pool, file: BootFile, offset: int, size: int) -> asyncio.Future[bytes]:
+    return pool.submit(place(file.path), lambda: read_exactly(file, offset, size))

@@ -11,7 +11,6 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from pinetboot.boot import cloudinit
-from pinetboot.boot.names import printable
 from pinetboot.config import Config
 from pinetboot.events import HttpServed
 from pinetboot.net.listening import tcp_sockets
@@ -69,5 +68,5 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         kind = request.get(KIND, "request")
         agent = request.headers.get("User-Agent", "")
         request.app[SOURCES].sink(
-            HttpServed(request.remote or "", request.method, printable(request.path), status, sent, kind, agent)
+            HttpServed(request.remote or "", request.method, request.path, status, sent, kind, agent)
         )
