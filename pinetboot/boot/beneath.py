@@ -40,6 +40,7 @@ def _how(resolve: int) -> bytes:
 
 _BENEATH: Final = _how(_RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
 _PLAIN: Final = _how(_RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
+_PLAIN_CACHED: Final = _how(_RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_CACHED | _RESOLVE_NO_XDEV)
 _CACHED: Final = _how(_RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED | _RESOLVE_NO_XDEV)
 
 
@@ -88,10 +89,19 @@ def open_cached(dir_fd: int, path: str) -> int | None:
     None means that it is not known without waiting. Raises OSError for what is known, ENOENT among it, and EXDEV both
     for a path that leads out and for one that enters another mount.
     """
-    if not _kernel_has(_CACHED):
+    return _only_cached(dir_fd, path, _CACHED)
+
+
+def open_plain_cached(dir_fd: int, path: str) -> int | None:
+    """Open as open_plain() does, with the limits of open_cached()."""
+    return _only_cached(dir_fd, path, _PLAIN_CACHED)
+
+
+def _only_cached(dir_fd: int, path: str, how: bytes) -> int | None:
+    if not _kernel_has(how):
         return None
     try:
-        return _openat2(dir_fd, path, _CACHED)
+        return _openat2(dir_fd, path, how)
     except BlockingIOError:
         return None
 

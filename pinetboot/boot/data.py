@@ -37,7 +37,9 @@ def prepare(config: Config) -> BootTree:
         raise OperatorError(f"tftp.root {root} is no directory", "Make it, or name another.")
     if not os.access(root, os.R_OK | os.X_OK):
         raise OperatorError(f"the boot tree {root} may not be read by this user", f"Run `chmod a+rx {root}`.")
-    return BootTree(root, data / "pis" if root == data / "boot" else None)
+    tree = BootTree(root, data / "pis" if root == data / "boot" else None)
+    tree.is_remote()
+    return tree
 
 
 def seed_folder(config: Config, name: str) -> Path:

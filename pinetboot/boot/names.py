@@ -12,7 +12,7 @@ from functools import lru_cache
 from pinetboot.errors import PeerError
 
 _MAX_PATH = 1024
-_REMEMBERED = 4096  # a rack of Pis asks for the same names again and again
+_REMEMBERED = 1024  # a rack of Pis asks for the same names again and again
 _MAX_COMPONENT = 255  # NAME_MAX of every Linux file system
 
 

@@ -11,11 +11,13 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 from pinetboot.boot import beneath
 
@@ -25,7 +27,7 @@ _OWN_LINK = re.compile(r"\.\./pis/([0-9a-f]{8})/([0-9A-Za-z][0-9A-Za-z._-]*)/boo
 _REMOTE = re.compile(r"nfs4?|cifs|smb3|fuse(\..+)?|9p|ceph|glusterfs|afs|lustre|virtiofs|autofs")
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_Fd = TypeVar("_Fd", int, int | None)
+_Opener = Callable[[int, str], int | None]
 
 
 class NotServed(Exception):
@@ -48,13 +50,15 @@ class BootFile:
     """A regular file, open for reading, with what it was when it was opened.
 
     It is closed when the last one who holds it lets go: a thread may still read while the transfer that asked is over.
+    `remote` files lie where the storage may hang, at a look and even at the close; they are for threads alone.
     """
 
-    __slots__ = ("ctime_ns", "device", "fd", "inode", "mtime_ns", "path", "size")
+    __slots__ = ("ctime_ns", "device", "fd", "inode", "mtime_ns", "path", "remote", "size")
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, *, remote: bool) -> None:
         self.fd = fd
         self.path = path
+        self.remote = remote
         try:
             found = os.fstat(fd)
         except OSError as error:
@@ -80,11 +84,18 @@ class BootFile:
 
     def __del__(self) -> None:
         """Give the descriptor back."""
-        with suppress(OSError):
-            os.close(self.fd)
+        if self.remote:
+            threading.Thread(target=_close, args=(self.fd,), daemon=True).start()
+        else:
+            _close(self.fd)
 
 
-@dataclass(frozen=True, slots=True)
+def _close(fd: int) -> None:
+    with suppress(OSError):
+        os.close(fd)
+
+
+@dataclass(frozen=True)
 class BootTree:
     """The tree below `root`. `pis` is where `boot/<serial>` links may lead, None where there are no such links."""
 
@@ -94,38 +105,57 @@ class BootTree:
     def open_now(self, path: str) -> BootFile | None:
         """Open a normal path when the kernel's caches can answer, None otherwise. Raises NotServed."""
         try:
-            found = self._find(path, beneath.open_cached)
+            found = self._find(path, beneath.open_cached, beneath.open_plain_cached)
         except OSError as error:
             # EXDEV may be no more than another file system mounted in the tree.
             if error.errno == errno.EXDEV:
                 return None
             raise _answer(error) from None
-        return None if found is None else _regular(path, found)
+        return None if found is None else _regular(path, found, mounts=False)
 
     def open(self, path: str) -> BootFile:
         """Open a normal path, waiting for the storage as long as it takes. Raises NotServed."""
         try:
-            found = self._find(path, beneath.open_beneath)
+            found = self._find(path, beneath.open_beneath, beneath.open_plain)
         except OSError as error:
             raise _answer(error) from None
-        return _regular(path, found)
+        if found is None:
+            raise AssertionError("an open that may wait ends in a descriptor or an error")
+        return _regular(path, found, mounts=True)
 
-    def _find(self, path: str, opener: Callable[[int, str], _Fd]) -> _Fd:
+    def is_remote(self) -> bool:
+        """Whether the tree lies on a file system that may hang, so that it is never opened on the loop.
+
+        Found out at the first call, which belongs before anything can hang.
+        """
+        return self._remote
+
+    @cached_property
+    def _remote(self) -> bool:
+        return any(path is not None and _REMOTE.fullmatch(_file_system(path)) for path in (self.root, self.pis))
+
+    def _find(self, path: str, opener: _Opener, plain: _Opener) -> int | None:
         top = os.open(self.root, _DIRECTORY)
         try:
-            own = self._own(top, path)
-            if own is None:
+            link = self._own_link(top, path)
+            if link is None:
                 return opener(top, path)
         finally:
             os.close(top)
-        generation, rest = own
+        pis = os.open(self.pis or "", _DIRECTORY)
         try:
-            return opener(generation, rest)
+            generation = plain(pis, link)
+        finally:
+            os.close(pis)
+        if generation is None:
+            return None
+        try:
+            return opener(generation, path.partition("/")[2])
         finally:
             os.close(generation)
 
-    def _own(self, root: int, path: str) -> tuple[int, str] | None:
-        """Open the generation that `boot/<serial>` points at, when the path begins with such a link of ours."""
+    def _own_link(self, root: int, path: str) -> str | None:
+        """Read which generation below `pis` the link `boot/<serial>` names, when the path begins with one of ours."""
         serial, _, rest = path.partition("/")
         if self.pis is None or not rest or not _SERIAL.fullmatch(serial):
             return None
@@ -134,33 +164,27 @@ class BootTree:
         except OSError:
             return None
         link = _OWN_LINK.fullmatch(target)
-        if link is None or link[1] != serial:
-            return None
-        pis = os.open(self.pis, _DIRECTORY)
-        try:
-            return beneath.open_plain(pis, f"{serial}/{link[2]}/boot"), rest
-        finally:
-            os.close(pis)
-
-    def is_remote(self) -> bool:
-        """Whether the tree lies on a file system that may hang, so that it is never opened on the loop."""
-        return _REMOTE.fullmatch(_file_system(self.root)) is not None
+        return f"{serial}/{link[2]}/boot" if link is not None and link[1] == serial else None
 
 
-def _regular(path: str, found: int) -> BootFile:
-    """Turn an O_PATH descriptor into a file to read, if a regular file is what it is."""
+def _regular(path: str, found: int, *, mounts: bool) -> BootFile:
+    """Turn an O_PATH descriptor into a file to read, if a regular file is what it is.
+
+    `mounts` says that it may lie on another mount than the tree, which is then looked at.
+    """
     try:
-        mode = os.fstat(found).st_mode
-        if stat.S_ISDIR(mode):
+        status = os.fstat(found)
+        if stat.S_ISDIR(status.st_mode):
             raise Refused("it is a directory")
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise Refused("it is no regular file")
+        remote = mounts and _is_remote_device(status.st_dev)
         fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise _answer(error) from None
     finally:
         os.close(found)
-    return BootFile(path, fd)
+    return BootFile(path, fd, remote=remote)
 
 
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
@@ -182,17 +206,35 @@ def _answer(error: OSError) -> NotServed:
 
 
 def _file_system(path: Path) -> str:
-    """Name the type of the file system that holds `path`, from /proc/self/mountinfo (proc(5)) alone."""
-    best, kind = "", ""
+    """Name the type of the file system that holds `path`, without a look at the path itself beyond its links."""
     real = os.path.realpath(path)
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return ""
-    for line in mounts.splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")
-        inside = point in {"/", real} or real.startswith(point + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, rest.split(" ")[0]
+    best, kind = "", ""
+    for mount in _mounts():
+        inside = mount.point in {"/", real} or real.startswith(mount.point + "/")
+        if inside and len(mount.point) >= len(best):
+            best, kind = mount.point, mount.kind
     return kind
+
+
+def _is_remote_device(device: int) -> bool:
+    """Whether the file system with that device number may hang; one that is not listed by it (btrfs) does not."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return any(mount.device == number and _REMOTE.fullmatch(mount.kind) for mount in _mounts())
+
+
+class _Mount(NamedTuple):
+    device: str
+    point: str
+    kind: str
+
+
+def _mounts() -> Iterator[_Mount]:
+    """Read /proc/self/mountinfo (proc(5)), which never waits for any storage."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        words = fields.split(" ")
+        yield _Mount(words[2], words[4].encode().decode("unicode_escape"), rest.split(" ")[0])

@@ -34,7 +34,7 @@ class ChunkCache:
         if chunk is not None:
             self._chunks.move_to_end(key)
             return chunk
-        if key in self._coming:
+        if content.file.remote or key in self._coming:
             return None
         chunk = content.build(number, wait=False)
         if chunk is not None:

@@ -92,6 +92,7 @@ Packet = Request | Data | Ack | Error | Oack
 HEADER = struct.Struct("!HH")
 HEADER_SIZE = HEADER.size
 _OPCODE = struct.Struct("!H")
+_MAX_REQUEST = 4096  # RFC 2347 ends one at 512
 _MAX_NAME = 2048
 _REMEMBERED = 1024  # requests are few and come often; the options of one are never changed after it was read
 
@@ -106,6 +107,8 @@ def opcode(datagram: bytes) -> int:
 def parse(datagram: bytes) -> Packet:
     """Read any TFTP packet. Raises MalformedPacket."""
     kind = opcode(datagram)
+    if kind in {Opcode.RRQ, Opcode.WRQ} and len(datagram) > _MAX_REQUEST:
+        raise MalformedPacket(f"a request of {len(datagram)} bytes is too long", ErrorCode.ILLEGAL_OPERATION)
     body = datagram[2:]
     match kind:
         case Opcode.RRQ | Opcode.WRQ:

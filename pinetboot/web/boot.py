@@ -110,16 +110,22 @@ async def _send(response: web.StreamResponse, file: BootFile, part: range, pool:
     offset = part.start
     while offset < part.stop:
         piece = buffer[: min(_PIECE, part.stop - offset)]
-        size = read_now(file, [piece], offset)
+        size = 0 if file.remote else read_now(file, [piece], offset)
         if size:
             data = bytes(piece[:size])
+            if not file.unchanged():
+                raise ContentChanged
         else:
             data = await asyncio.wait_for(_read(pool, file, offset, len(piece)), _READ_LIMIT_S)
-        if not file.unchanged():
-            raise ContentChanged
         await response.write(data)
         offset += len(data)
 
 
 def _read(pool: Pool, file: BootFile, offset: int, size: int) -> asyncio.Future[bytes]:
-    return pool.submit(place(file.path), lambda: read_exactly(file, offset, size))
+    def work() -> bytes:
+        data = read_exactly(file, offset, size)
+        if not file.unchanged():
+            raise ContentChanged
+        return data
+
+    return pool.submit(place(file.path), work)
