@@ -33,6 +33,14 @@ def require_root() -> None:
         pytest.skip("making network namespaces needs root")
 
 
+def without_privileges() -> list[str]:
+    """Give a command prefix that drops every capability, which leaves root no more than any user has but its files."""
+    if os.geteuid() != 0:
+        return []
+    require("setpriv")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
     """Find a port on loopback that nobody uses."""
     with socket.socket(socket.AF_INET, kind) as sock:

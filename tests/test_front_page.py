@@ -30,7 +30,8 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
 
     def shape(text: str) -> list[str]:
         # Two Pis boot side by side, so lines come in any order; times and rates differ.
-        return sorted(re.sub(r"[\d.,]+ (?=ms|s\b|MB/s)|127[\d.]+:\d+", "N ", line).strip() for line in text.splitlines())
+        figures = r"[\d.,]+ (?=ms|s\b|MB/s)|127[\d.]+:\d+"
+        return sorted(re.sub(figures, "N ", line).strip() for line in text.splitlines())
 
     def alike(text: str) -> list[str]:
         return [re.sub(r"N  ?(ms|s)\b", "TIME", line) for line in shape(text) if "seen" not in line]

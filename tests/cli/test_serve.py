@@ -6,13 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from support import Daemon, free_port, loopback_config, wait_until
+from support import Daemon, free_port, loopback_config, wait_until, without_privileges
 
 Serve = Callable[..., Daemon]
 
@@ -79,18 +78,9 @@ def test_an_unreadable_file_in_the_way_is_told(tmp_path: Path) -> None:
     assert "cannot be made" in done.stderr
 
 
-def test_a_missing_privilege_is_told() -> None:
-    unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
-    if subprocess.run([*unprivileged, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("setpriv cannot drop privileges here")
-    if subprocess.run(
-        [*unprivileged, sys.executable, "-c", "import pinetboot"], check=False, capture_output=True
-    ).returncode:
-        pytest.skip("this Python may not be read by another user")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
-        command = [*unprivileged, sys.executable, "-m", "pinetboot", "serve", "--data", f"{folder}/data"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def test_a_missing_privilege_is_told(tmp_path: Path) -> None:
+    command = [*without_privileges(), sys.executable, "-m", "pinetboot", "serve", "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "may not be opened by this user" in done.stderr
     assert "CAP_NET_BIND_SERVICE" in done.stderr
