@@ -81,7 +81,7 @@ class PacketDropped:
 
 @dataclass(frozen=True, slots=True)
 class HttpServed:
-    """An HTTP request was answered. `kind` is seed, boot or health."""
+    """An HTTP request was answered. `kind` is seed, boot, health or page."""
 
     client: str
     method: str

@@ -63,7 +63,11 @@ class Pool:
         return future
 
     def close(self) -> None:
-        """End the idle threads; one that hangs stays behind."""
+        """End the idle threads and drop what waits; a thread that hangs stays behind."""
+        for queue in self._waiting.values():
+            for _, future, _ in queue:
+                future.cancel()
+        self._waiting.clear()
         for _ in range(self._threads):
             self._jobs.put(None)
         self._threads = 0

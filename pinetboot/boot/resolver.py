@@ -7,11 +7,11 @@ file within its tree. A symlink is followed only within the tree it lies in: the
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import re
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,7 +85,11 @@ class BootFile:
     def __del__(self) -> None:
         """Give the descriptor back."""
         if self.remote:
-            threading.Thread(target=_close, args=(self.fd,), daemon=True).start()
+            try:
+                # The bare call: threading's own waits for the thread and takes locks, which a __del__ must not.
+                _thread.start_new_thread(_close, (self.fd,))
+            except RuntimeError:
+                _close(self.fd)
         else:
             _close(self.fd)
 

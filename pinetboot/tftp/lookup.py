@@ -78,7 +78,7 @@ class Lookups:
         coming = self._coming.get((path, request.mode)) or self._look_up(path, request.mode)
         timer = asyncio.get_running_loop().call_later(LIMIT_S, self._finish, peer, request, Unreadable(_SILENT))
         self._waiting[peer] = _Waiting(request, answer, timer)
-        coming.add_done_callback(lambda done: self._finish(peer, request, _outcome(done)))
+        coming.add_done_callback(lambda done: self._came(peer, request, done))
 
     def _look_up(self, path: str, mode: str) -> asyncio.Future[Found]:
         """Open a file in a thread, once however many ask: after a power cut a whole rack wants the same one."""
@@ -105,6 +105,10 @@ class Lookups:
         """Forget every look-up."""
         for peer in list(self._waiting):
             self.forget(peer)
+
+    def _came(self, peer: Endpoint, request: Request, done: asyncio.Future[Found]) -> None:
+        if not done.cancelled():
+            self._finish(peer, request, _outcome(done))
 
     def _finish(self, peer: Endpoint, request: Request, found: Found | NotServed) -> None:
         waiting = self._waiting.get(peer)

@@ -16,7 +16,7 @@ from pinetboot.boot.names import BadName, normalise, place
 from pinetboot.boot.reading import ContentChanged, read_exactly, read_now
 from pinetboot.boot.resolver import BootFile, BootTree, Missing, NotServed, Refused
 from pinetboot.threads import Busy, Pool
-from pinetboot.web.sources import KIND, SOURCES
+from pinetboot.web.sources import SOURCES
 
 _OPEN_LIMIT_S = 10.0
 _READ_LIMIT_S = 30.0
@@ -25,7 +25,6 @@ _PIECE = 256 << 10
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer GET and HEAD."""
-    request[KIND] = "boot"
     sources = request.app[SOURCES]
     try:
         path = normalise(request.match_info["path"])

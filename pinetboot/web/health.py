@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from pinetboot.web.sources import KIND, SOURCES
+from pinetboot.web.sources import SOURCES
 
 
-async def healthz(request: web.Request) -> web.Response:
+async def healthz(_request: web.Request) -> web.Response:
     """Answer 200 as long as the loop turns."""
-    request[KIND] = "health"
     return web.Response(text="ok\n")
 
 
 async def readyz(request: web.Request) -> web.Response:
     """Answer 200 when every service that is on is bound, 503 before that and while stopping, with each one's state."""
-    request[KIND] = "health"
     services = request.app[SOURCES].readiness()
     ready = all(state in {"ready", "off"} for state in services.values())
     return web.json_response({"ready": ready, "services": services}, status=200 if ready else 503)

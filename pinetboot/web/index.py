@@ -6,7 +6,6 @@ from aiohttp import web
 
 from pinetboot import __version__
 from pinetboot.boot import cloudinit
-from pinetboot.web.sources import KIND
 
 _PAGES = (
     *((f"/{name}", "the NoCloud seed of the machine that asks") for name in cloudinit.SEED_FILES),
@@ -24,7 +23,6 @@ _PAGE = f"""<!doctype html>
 """
 
 
-async def get(request: web.Request) -> web.Response:
+async def get(_request: web.Request) -> web.Response:
     """Answer with the page."""
-    request[KIND] = "page"
     return web.Response(text=_PAGE, content_type="text/html")

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from pinetboot.boot import cloudinit
 from pinetboot.threads import Busy
-from pinetboot.web.sources import KIND, SOURCES
+from pinetboot.web.sources import SOURCES
 
 _READ_LIMIT_S = 10.0
 _MAX_SIZE = 4 << 20
@@ -16,7 +16,6 @@ _MAX_SIZE = 4 << 20
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with the operator's file, or with the default where there is none."""
-    request[KIND] = "seed"
     name = request.path.removeprefix("/")
     sources = request.app[SOURCES]
     path = sources.seed_folder / name
@@ -24,7 +23,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     def read() -> bytes | None:
         try:
             with path.open("rb") as file:
-                return file.read(_MAX_SIZE)
+                return file.read(_MAX_SIZE + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -33,6 +32,8 @@ async def get(request: web.Request) -> web.StreamResponse:
     except (OSError, Busy) as error:
         why = getattr(error, "strerror", None) or "the storage does not answer"
         raise web.HTTPServiceUnavailable(text=f"{path} cannot be read: {why}\n") from None
+    if text is not None and len(text) > _MAX_SIZE:
+        raise web.HTTPInternalServerError(text=f"{path} is larger than the {_MAX_SIZE} bytes that a seed may have\n")
     if text is None:
         address = request.remote or ""
         text = cloudinit.default(name, serial=sources.serial_of(address), address=address).encode()

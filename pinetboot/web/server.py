@@ -15,7 +15,7 @@ from pinetboot.config import Config
 from pinetboot.events import HttpServed
 from pinetboot.net.listening import tcp_sockets
 from pinetboot.web import boot, health, index, seed
-from pinetboot.web.sources import KIND, SOURCES, Sources
+from pinetboot.web.sources import SOURCES, Sources
 
 
 class HttpServer:
@@ -65,8 +65,17 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     else:
         return response
     finally:
-        kind = request.get(KIND, "request")
         agent = request.headers.get("User-Agent", "")
         request.app[SOURCES].sink(
-            HttpServed(request.remote or "", request.method, request.path, status, sent, kind, agent)
+            HttpServed(request.remote or "", request.method, request.path, status, sent, _kind(request.path), agent)
         )
+
+
+def _kind(path: str) -> str:
+    """Say which part of the daemon a path asks: seed, boot, health, or a page for people."""
+    first = path.removeprefix("/").partition("/")[0]
+    if first in cloudinit.SEED_FILES:
+        return "seed"
+    if first in {"healthz", "readyz"}:
+        return "health"
+    return "boot" if first == "boot" else "page"

@@ -26,4 +26,3 @@ class Sources:
 
 
 SOURCES = web.AppKey("SOURCES", Sources)
-KIND = "pinetboot.kind"  # of a request: which part of the daemon answered it
