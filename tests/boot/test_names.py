@@ -141,6 +141,7 @@ def test_a_place_is_the_top_folder(path: str, where: str) -> None:
         ("\x1b[31m", "\\x1b[31m"),
         ("\0", "\\x00"),
         ("\udcff", "\\xff"),
+        ("\u2028", "\\xe2\\x80\\xa8"),
     ],
 )
 def test_what_is_not_printable_is_escaped(path: str, shown: str) -> None:

@@ -10,6 +10,7 @@ from pinetboot.tftp.options import DEFAULT_BLKSIZE, Limits, Negotiated, negotiat
 
 ETHERNET = Limits(blksize=1468, windowsize=64)
 NO_LIMITS = Limits(blksize=65464, windowsize=65535)
+SOCKET = 128 << 10
 
 
 def granted(asked: dict[str, str], limits: Limits = ETHERNET, size: int | None = 1000) -> dict[str, str] | None:
@@ -43,19 +44,24 @@ def test_a_blksize_is_granted_up_to_the_limit(asked: str, most: int, given: str)
 
 @pytest.mark.parametrize(
     ("asked", "most", "given"),
-    [
-        ("1", 64, "1"),
-        ("4", 64, "4"),
-        ("64", 64, "64"),
-        ("65", 64, "64"),
-        ("65535", 64, "64"),
-        ("65535", 65535, "65535"),
-    ],
+    [("1", 64, "1"), ("4", 64, "4"), ("64", 64, "64"), ("65", 64, "64"), ("65535", 64, "64"), ("65535", 200, "200")],
 )
 def test_a_windowsize_is_granted_up_to_the_limit(asked: str, most: int, given: str) -> None:
     answer = negotiate({"windowsize": asked}, Limits(1468, most), 1000)
     assert answer.oack == {"windowsize": given}
     assert answer.windowsize == int(given)
+
+
+@pytest.mark.parametrize(
+    ("blksize", "given"),
+    [("512", "256"), ("1024", "128"), ("1468", "89"), ("8192", "16"), ("32768", "4"), ("65464", "2"), ("8", "16384")],
+)
+def test_a_window_is_no_larger_than_what_a_clients_socket_holds(blksize: str, given: str) -> None:
+    for asked in ({"blksize": blksize, "windowsize": "65535"}, {"windowsize": "65535", "blksize": blksize}):
+        answer = negotiate(asked, NO_LIMITS, 1000)
+        assert answer.oack == {"blksize": blksize, "windowsize": given}
+        assert list(answer.oack) == list(asked)
+        assert answer.windowsize == int(given)
 
 
 @pytest.mark.parametrize("asked", ["1", "5", "255"])
@@ -141,6 +147,7 @@ def test_nothing_is_ever_granted_above_what_was_asked_or_above_the_limit(
 ) -> None:
     answer = negotiate(asked, limits, size)
     oack = answer.oack or {}
+    fits = max(1, SOCKET // answer.blksize)
     assert answer.oack != {}
     assert [name for name in asked if name in oack] == list(oack)
     assert answer.blksize == int(oack.get("blksize", DEFAULT_BLKSIZE))
@@ -149,7 +156,7 @@ def test_nothing_is_ever_granted_above_what_was_asked_or_above_the_limit(
     if "blksize" in oack:
         assert 8 <= answer.blksize <= min(int(asked["blksize"]), limits.blksize)
     if "windowsize" in oack:
-        assert 1 <= answer.windowsize <= min(int(asked["windowsize"]), limits.windowsize)
+        assert 1 <= answer.windowsize <= min(int(asked["windowsize"]), limits.windowsize, fits)
     if "timeout" in oack:
         assert oack["timeout"] == str(int(asked["timeout"]))
     if "tsize" in oack:
@@ -157,7 +164,7 @@ def test_nothing_is_ever_granted_above_what_was_asked_or_above_the_limit(
     # A good value within the limits is never passed over (RFC 2347: what is not in the OACK was refused).
     for name, least, most in (
         ("blksize", 8, limits.blksize),
-        ("windowsize", 1, limits.windowsize),
+        ("windowsize", 1, min(limits.windowsize, fits)),
         ("timeout", 1, 255),
     ):
         value = number(asked.get(name, ""))

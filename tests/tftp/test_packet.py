@@ -150,6 +150,11 @@ def test_an_error_is_written_in_ascii() -> None:
         pytest.param(
             b"\x00\x01" + b"a" * 2049 + b"\x00octet\x00", ErrorCode.ACCESS_VIOLATION, id="RRQ with an endless name"
         ),
+        pytest.param(
+            b"\x00\x01f\x00octet\x00tsize\x00" + b"0" * 60_000 + b"\x00",
+            ErrorCode.ILLEGAL_OPERATION,
+            id="an endless RRQ",
+        ),
         pytest.param(b"\x00\x06blksize\x00512", ErrorCode.OPTION_NEGOTIATION, id="OACK with a value that does not end"),
         pytest.param(b"\x00\x06blksize\x00", ErrorCode.OPTION_NEGOTIATION, id="OACK with an option without a value"),
     ],

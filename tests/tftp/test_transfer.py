@@ -242,9 +242,9 @@ class TestSmallBuffers:
                 range(step.first, step.first + 8)
             )
             largest.append(step.last - step.first + 1)
-        assert largest[0] == 1
-        assert largest == sorted(largest)
-        assert largest[-1] == 8
+        # Twice as many are needed each time, and the ACK of the last one already brings the larger part.
+        assert largest[: 15 + 32 + 64 + 1] == [1] * 15 + [2] * 32 + [4] * 64 + [8]
+        assert set(largest[15 + 32 + 64 :]) == {8}
 
     def test_an_ack_of_a_part_goes_on_from_there(self) -> None:
         made = losing_windows(2)
