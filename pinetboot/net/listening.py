@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pinetboot.errors import OperatorError
 from pinetboot.net import udp
@@ -15,43 +15,37 @@ _BACKLOG = 1024
 
 def udp_sockets(port: int, interfaces: Sequence[str], setting: str, *, ipv6: bool) -> list[udp.Socket]:
     """Listen on `port` everywhere, or on `interfaces` alone. Raises OperatorError that names `setting`."""
-    sockets: list[udp.Socket] = []
-    try:
-        for device in _devices(interfaces):
-            sockets.append(udp.listen(port, device=device))
-            if ipv6:
-                try:
-                    sockets.append(udp.listen(port, ipv6=True, device=device))
-                except OSError as error:
-                    if error.errno not in _NO_IPV6:
-                        raise
-    except OSError as error:
-        for sock in sockets:
-            sock.close()
-        raise _explained(error, f"UDP port {port}", setting, device) from None
-    return sockets
+    openers = [lambda device: udp.listen(port, device=device)]
+    if ipv6:
+        openers.append(lambda device: udp.listen(port, ipv6=True, device=device))
+    return _all(openers, interfaces, f"UDP port {port}", setting)
 
 
 def tcp_sockets(port: int, interfaces: Sequence[str], setting: str) -> list[socket.socket]:
     """Listen for TCP as udp_sockets() does for UDP, IPv4 and IPv6. Raises OperatorError that names `setting`."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    openers = [lambda device, family=family: _tcp(port, family, device) for family in families]
+    return _all(openers, interfaces, f"TCP port {port}", setting)
+
+
+_Opener = Callable[[str | None], socket.socket]
+
+
+def _all(openers: Sequence[_Opener], interfaces: Sequence[str], what: str, setting: str) -> list[socket.socket]:
+    """Open every socket on every interface; the first opener's must come, the others' where this host has IPv6."""
     sockets: list[socket.socket] = []
-    try:
-        for device in _devices(interfaces):
-            sockets.append(_tcp(port, socket.AF_INET, device))
+    devices: list[str | None] = [*interfaces] or [None]
+    for device in devices:
+        for opener in openers:
             try:
-                sockets.append(_tcp(port, socket.AF_INET6, device))
+                sockets.append(opener(device))
             except OSError as error:
-                if error.errno not in _NO_IPV6:
-                    raise
-    except OSError as error:
-        for sock in sockets:
-            sock.close()
-        raise _explained(error, f"TCP port {port}", setting, device) from None
+                if opener is not openers[0] and error.errno in _NO_IPV6:
+                    continue
+                for sock in sockets:
+                    sock.close()
+                raise _explained(error, what, setting, device) from None
     return sockets
-
-
-def _devices(interfaces: Sequence[str]) -> Sequence[str | None]:
-    return list(interfaces) or [None]
 
 
 def _tcp(port: int, family: socket.AddressFamily, device: str | None) -> socket.socket:
