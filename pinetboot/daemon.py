@@ -58,6 +58,7 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.set_exception_handler(_unexpected)
         await self._services.start()
         block = start_block(self._config, self._services, origin)
         if log.is_for_people(self._config.server.log_format):
@@ -125,6 +126,17 @@ class _Daemon:
         if sighting is None:
             return {}
         return {key: value for key, value in (("serial", sighting.serial), ("mac", sighting.mac)) if value}
+
+
+def _unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell a fault of our own in one line, and where it is: the daemon goes on with everything else."""
+    error = context.get("exception")
+    frame = error.__traceback__ if isinstance(error, BaseException) else None
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_qualname} line {frame.tb_lineno}" if frame is not None else ""
+    why = f"{type(error).__name__}: {error}" if error is not None else str(context.get("message"))
+    log.write("error", "unexpected fault, please report it", why=why, where=where)
 
 
 def start_block(config: Config, services: Services, origin: str) -> list[tuple[str, str]]:

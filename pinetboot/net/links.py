@@ -115,8 +115,11 @@ class LinkWatch:
 
     async def start(self) -> None:
         """Subscribe, then read for the first time, so that no change falls between. Raises OperatorError."""
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        sock.bind((0, _GROUPS))
+        try:
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+            sock.bind((0, _GROUPS))
+        except OSError as error:
+            raise OperatorError(f"the network interfaces cannot be watched: {error.strerror}") from None
         self._sock = sock
         asyncio.get_running_loop().add_reader(sock.fileno(), self._something_changed)
         self.links = await asyncio.to_thread(read)

@@ -52,6 +52,7 @@ def boot_options(
 
 ROUTERS_OFFER = message(MessageType.OFFER, ADDRESS, yiaddr=LEASED)
 ROUTERS_ACK = message(MessageType.ACK, ADDRESS, yiaddr=LEASED)
+OFFER_AS_A_REQUEST = bytes([BOOTREQUEST]) + ROUTERS_OFFER[1:]
 PROXYS_OFFER = message(MessageType.OFFER, boot_options(tftp=b"192.168.1.10"), siaddr=PROXY)
 
 
@@ -119,8 +120,9 @@ def test_offers_are_collected_in_either_order(order: tuple[int, int]) -> None:
     assert asked.type is MessageType.REQUEST
     assert hear(made, ROUTERS_ACK, ROUTER) == []
     assert made.lease == Lease(LEASED, 22, ROUTER, ROUTER, PROXY)
-    assert made.cause is None
     assert made.tick(1000.0) == []
+    assert made.cause is None
+    assert set(made.notes) == {f"{ROUTER} offers {LEASED}", f"{PROXY} says to boot from {PROXY}"}
 
 
 def test_the_request_has_option_60_and_none_of_55_93_97() -> None:
@@ -191,6 +193,11 @@ class TestBootServer:
         assert hear(made, message(MessageType.OFFER, options, siaddr=OTHER), OTHER) == []
         assert hear(made, ROUTERS_OFFER, ROUTER) == []
         assert given_up(made).rule == "D02"
+
+    def test_of_two_that_say_where_to_boot_from_the_first_counts(self) -> None:
+        other = message(MessageType.OFFER, boot_options(tftp=b"192.168.1.11"))
+        assert boot_server((PROXYS_OFFER, PROXY), (other, OTHER)) == PROXY
+        assert boot_server((other, OTHER), (PROXYS_OFFER, PROXY)) == OTHER
 
     @pytest.mark.parametrize("text", ["Raspberry Pi Boot", "Raspberry Pi Boot   ", "~~Raspberry Pi Boot~~"])
     def test_the_menu_is_found_as_a_part_of_the_text(self, text: str) -> None:
@@ -298,6 +305,7 @@ class TestOthers:
             pytest.param(message(MessageType.OFFER, ADDRESS, yiaddr=LEASED, xid=XID + 1), id="another transaction"),
             pytest.param(message(MessageType.OFFER, ADDRESS, yiaddr=LEASED, mac=bytes(6)), id="another client"),
             pytest.param(discover(PI4, "5b154510", MAC, XID), id="our own request"),
+            pytest.param(OFFER_AS_A_REQUEST, id="an offer that is a request"),
             pytest.param(ROUTERS_ACK, id="an ACK that nothing was asked for"),
             pytest.param(message(MessageType.NAK, {}), id="a NAK that nothing was asked for"),
         ],

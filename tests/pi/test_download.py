@@ -80,6 +80,15 @@ def test_a_server_may_grant_less() -> None:
     assert done(made).size == 1023
 
 
+@pytest.mark.parametrize("options", [{"tsize": "515"}, {"tsize": "515", "blksize": "0"}, {"blksize": "many"}, {}])
+def test_where_the_oack_leaves_blksize_out_blocks_have_512(options: dict[str, str]) -> None:
+    made = begun()
+    assert made.receive(packet.encode_oack(options), PORT, 0.0) == ack(0)
+    assert made.receive(data(1, bytes(512)), PORT, 0.0) == ack(1)
+    assert made.receive(data(2, b"end"), PORT, 0.0) == ack(2)
+    assert (done(made).result, done(made).size, done(made).oack) == (Result.OK, 515, True)
+
+
 def test_a_server_without_options_is_served_in_blocks_of_512_and_noted() -> None:
     made = begun()
     assert made.receive(data(1, bytes(512)), PORT, 0.0) == ack(1)
@@ -202,6 +211,13 @@ class TestDuplicates:
         made = self.at_block_2(duplicates)
         assert made.receive(data(block, bytes(1468)), PORT, 0.0) == []
         assert made.receive(data(3, b"end"), PORT, 0.0) == ack(3)
+
+    @pytest.mark.parametrize("duplicates", Duplicates)
+    def test_there_is_no_block_0(self, duplicates: Duplicates) -> None:
+        made = begun(duplicates=duplicates)
+        made.receive(OACK, PORT, 0.0)
+        assert made.receive(data(0, bytes(1468)), PORT, 0.0) == []
+        assert made.receive(data(1, b"end"), PORT, 0.0) == ack(1)
 
     def test_an_oack_that_comes_twice_is_acknowledged_twice(self) -> None:
         made = begun()

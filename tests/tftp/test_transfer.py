@@ -267,6 +267,12 @@ class TestSmallBuffers:
         rest_of_the_window(made)
         assert made.sent == newest + 8
 
+    def test_a_lost_oack_says_nothing_of_windows(self) -> None:
+        made = transfer(blocks=100, windowsize=8)
+        assert made.tick(2.0) == Send(0, 0)
+        assert made.tick(6.0) == Send(0, 0)
+        assert made.acknowledged(0, 7.0) == Send(1, 8)
+
     def test_lock_step_never_pauses(self) -> None:
         made = transfer(sent=True)
         for now in (2.0, 6.0, 14.0):
