@@ -224,12 +224,12 @@ class Config(_Section):
     @property
     def data(self) -> Path:
         """The data directory."""
-        return Path(self.server.data)
+        return Path(self.server.data).expanduser()
 
     @property
     def boot_root(self) -> Path:
         """The tree that TFTP and HTTP boot serve."""
-        return Path(self.tftp.root) if self.tftp.root else self.data / "boot"
+        return Path(self.tftp.root).expanduser() if self.tftp.root else self.data / "boot"
 
 
 def parse(text: str, source: str) -> dict[str, Any]:

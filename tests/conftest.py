@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import Daemon, free_port, loopback_config
+
+# A busy machine takes its time over an example; that is no fault of the code under test.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
 

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 IPAddress = IPv4Address | IPv6Address
 
 _MAC = re.compile(r"[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}", re.IGNORECASE)
+_PORTS = re.compile(r"([0-9]{1,5})(?: *- *([0-9]{1,5}))?")
 _MAX_PORT = 65535
 
 
@@ -81,11 +82,10 @@ def parse_port_range(text: str) -> PortRange | None:
     text = text.strip()
     if not text:
         return None
-    first, dash, last = text.partition("-")
-    try:
-        ports = PortRange(int(first), int(last) if dash else int(first))
-    except ValueError:
-        raise ValueError(f"{text!r} is no port range; one port or two with a dash, such as 5000-5010, are") from None
+    found = _PORTS.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no port range; one port or two with a dash, such as 5000-5010, are")
+    ports = PortRange(int(found[1]), int(found[2] or found[1]))
     if not 1 <= ports.first <= ports.last <= _MAX_PORT:
         raise ValueError(f"{text!r} is no port range; ports go from 1 to 65535, the lower one first")
     return ports

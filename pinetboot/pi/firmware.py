@@ -131,7 +131,7 @@ class _Firmware:
         return [self.os_prefix + name] if name and self.config.flag("auto_initramfs") else []
 
     def command_line(self) -> Generator[Ask, Fetched, bytes]:
-        name = self.os_prefix + self.config.settings.get("cmdline", "cmdline.txt")
+        name = self.os_prefix + (self.config.settings.get("cmdline") or "cmdline.txt")
         return (yield from self.get(name, "kernel")).content
 
     def _check(self, fetched: Fetched, stage: str) -> None:
@@ -192,7 +192,7 @@ class _Pi4(_Firmware):
             yield from self.get(name, "kernel")
 
     def _device_tree(self) -> Generator[Ask, Fetched, bytes]:
-        name = self.os_prefix + self.config.settings.get("device_tree", "bcm2711-rpi-4-b.dtb")
+        name = self.os_prefix + (self.config.settings.get("device_tree") or "bcm2711-rpi-4-b.dtb")
         if not (yield from self.has(name, "kernel")):
             why = "a Pi 4 shows the rainbow screen and stops without its device tree"
             raise Stopped("kernel", causes.file_missing(self.prefix + name, why))
@@ -225,7 +225,7 @@ class _Pi5(_Firmware):
         yield from self.get("pieeprom.sig", "firmware")
         if self.config.flag("boot_ramdisk"):
             return (yield from _from_ramdisk(self))
-        tree = self.os_prefix + self.config.settings.get("device_tree", "bcm2712-rpi-5-b.dtb")
+        tree = self.os_prefix + (self.config.settings.get("device_tree") or "bcm2712-rpi-5-b.dtb")
         kernel = yield from self._checked_os(tree)
         yield from self.read_config("kernel")
         for name in self.initramfs_for(kernel):

@@ -57,6 +57,7 @@ class Session:
         "_outlet",
         "_owner",
         "_packets",
+        "_pause_runs",
         "_recv",
         "_send",
         "_sock",
@@ -104,6 +105,7 @@ class Session:
         # In lock-step on a lease: the ACK that sends _packets[_index] next; None while there is no lease.
         self._expected: bytes | None = None
         self._index = 0
+        self._pause_runs = False
         self._blocked: Send | None = None
         self._stalled_since: float | None = None
 
@@ -231,7 +233,8 @@ class Session:
         if step.first == 0:
             self._happened(self._outlet.packet(self._oack), step)
             return
-        if self.transfer.pausing:
+        if self.transfer.pausing and not self._pause_runs:
+            self._pause_runs = True
             self._loop.call_later(PAUSE_S, self._after_pause)
         first = step.first
         while first <= step.last:
@@ -246,6 +249,7 @@ class Session:
 
     def _after_pause(self) -> None:
         """Send the next part of a window that goes out in parts."""
+        self._pause_runs = False
         if not self.closed and self._blocked is None and self._stalled_since is None and self.transfer.pausing:
             # The loop counts in milliseconds: never look at the time a hair too early.
             self._do(self.transfer.tick(max(self._owner.now(), self.transfer.deadline)))

@@ -170,6 +170,7 @@ class Transfer:
         if self._attempt >= self._patience.retries:
             return Rest.GAVE_UP
         self._attempt += 1
+        self._answered_gap = False
         self._judge(lost=True)
         return self._again(now)
 
