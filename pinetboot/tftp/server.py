@@ -189,7 +189,9 @@ class TftpServer:
             self._lookups.forget(datagram.peer)
             self._leave(datagram.peer)
         session = self._sessions.get(datagram.peer)
-        if session is None:
+        if session is not None:
+            session.hear_out()
+        if session is None or session.closed:
             return False
         if session.request == request and not session.abandoned():
             session.asked_again()

@@ -22,6 +22,7 @@ from pinetboot.tftp.transfer import PAUSE_S, Rest, Send, Step, Transfer
 
 # An ACK has 4 bytes. More than 479 would not come from Python's own allocator, and cost each block 0.2 µs.
 _MAX_INCOMING = 479
+_WAITING = 16  # datagrams, more than a client in lock-step or with windows has under way
 STORAGE_LIMIT_S = 30.0  # as long as a Pi waits for a file (reference 3.2)
 
 
@@ -126,6 +127,18 @@ class Session:
         """Take the same request once more from the same port."""
         self._catch_up()
         self._do(self.transfer.asked_again(self._owner.now()))
+
+    def hear_out(self) -> None:
+        """Take what waits in the socket; it may be the last ACK of a client that has gone on to its next request."""
+        for _ in range(_WAITING):
+            if self.closed:
+                return
+            try:
+                datagram = self._recv(_MAX_INCOMING)
+            except OSError as error:
+                self._happened(fate_of(error))
+                return
+            self._unexpected(datagram)
 
     def abandoned(self) -> bool:
         """Whether the client was served and then not heard for a while: the same request is a new one then."""
