@@ -73,7 +73,8 @@ def _explained(error: OSError, what: str, setting: str, device: str | None) -> O
         case errno.EADDRINUSE:
             return OperatorError(
                 f"{where} is taken by another program",
-                f"Stop that program (`ss -l{letter}np sport = :{port}` names it), or choose another port with {flag}.",
+                f"Stop that program (`ss -l{letter}np sport = :{port}` names it), or choose another port with {flag}."
+                + (' Where it is this LAN\'s DHCP server, set dhcp.mode = "off".' if setting == "dhcp.port" else ""),
             )
         case errno.EPERM if device:
             return OperatorError(
