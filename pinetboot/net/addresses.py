@@ -28,6 +28,10 @@ def parse_mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", "").replace("-", ""))
 
 
+# What the socket module takes and gives for IPv4 and for IPv6.
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One end of a UDP exchange. `scope` is the interface index of a link-local IPv6 address, else 0."""
@@ -41,7 +45,7 @@ class Endpoint:
         """Whether `host` is an IPv6 address."""
         return ":" in self.host
 
-    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
+    def sockaddr(self) -> SocketAddress:
         """The form that the socket module takes for this family."""
         return (self.host, self.port, 0, self.scope) if self.is_ipv6 else (self.host, self.port)
 
@@ -50,7 +54,7 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"
 
 
-def endpoint(sockaddr: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+def endpoint(sockaddr: SocketAddress) -> Endpoint:
     """Take what recvmsg() gives as the sender; a zone in the host part (`fe80::1%eth0`) is carried by `scope`."""
     if len(sockaddr) == 2:  # noqa: PLR2004 - the two shapes of the socket module
         return Endpoint(sockaddr[0], sockaddr[1])

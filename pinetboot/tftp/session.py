@@ -12,6 +12,7 @@ from typing import Protocol
 from pinetboot.boot.names import place
 from pinetboot.events import Outcome
 from pinetboot.net import udp
+from pinetboot.net.addresses import SocketAddress, endpoint
 from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
 from pinetboot.tftp.content import Chunk, Content
@@ -118,7 +119,7 @@ class Session:
 
     def start(self) -> None:
         """Send the OACK or the first block, and fetch what comes next."""
-        self._loop.add_reader(self._sock.fileno(), self._readable)
+        self._loop.add_reader(self._sock.fileno(), self._first_readable)
         self._do(self.transfer.start(self._owner.now()))
         if self._oack and not self.closed:
             self._supply.read_ahead(1)
@@ -134,11 +135,12 @@ class Session:
             if self.closed:
                 return
             try:
-                datagram = self._recv(_MAX_INCOMING)
+                datagram, sender = self._sock.recvfrom(_MAX_INCOMING)
             except OSError as error:
                 self._happened(fate_of(error))
                 return
-            self._unexpected(datagram)
+            if self._own(datagram, sender):
+                self._unexpected(datagram)
 
     def abandoned(self) -> bool:
         """Whether the client was served and then not heard for a while: the same request is a new one then."""
@@ -176,6 +178,30 @@ class Session:
         self._chunk = None
         self._packets = []
         self._owner.ended(self, outcome, why)
+
+    def _first_readable(self) -> None:
+        """Receive until the client is heard for the first time.
+
+        On a port that is shared, a datagram of another client may have been on its way to this socket while it was
+        being connected. It lies before the first answer of our own client, so that from there on nobody need ask.
+        """
+        try:
+            datagram, sender = self._sock.recvfrom(_MAX_INCOMING)
+        except OSError as error:
+            self._happened(fate_of(error))
+            return
+        if self._own(datagram, sender):
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+            self._unexpected(datagram)
+
+    def _own(self, datagram: bytes, sender: SocketAddress) -> bool:
+        """Whether a datagram is our client's; another's goes where it was meant to go."""
+        peer = endpoint(sender)
+        if peer == self.origin.peer:
+            return True
+        asked = self.origin
+        self._owner.request(udp.Datagram(datagram, peer, asked.local, asked.interface, asked.local))
+        return False
 
     def _readable(self) -> None:
         try:
