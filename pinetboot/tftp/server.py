@@ -133,6 +133,8 @@ class TftpServer:
 
     def request(self, datagram: udp.Datagram) -> None:
         """Take a datagram that belongs to no transfer: a request is granted or refused, all else is dropped."""
+        if not self._listeners:
+            return  # stopping: what still comes in on the sockets of transfers begins no new one
         try:
             heard = packet.parse(datagram.payload)
         except MalformedPacket as error:
@@ -191,6 +193,7 @@ class TftpServer:
         session = self._sessions.get(datagram.peer)
         if session is not None:
             session.hear_out()
+            session = self._sessions.get(datagram.peer)
         if session is None or session.closed:
             return False
         if session.request == request and not session.abandoned():

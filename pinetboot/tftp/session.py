@@ -174,10 +174,16 @@ class Session:
         fd = self._sock.fileno()
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
+        # With one port for everything, the client's next request may wait behind its last ACK.
+        waiting = udp.drain(self._sock)
         self._sock.close()
         self._chunk = None
         self._packets = []
         self._owner.ended(self, outcome, why)
+        asked = self.origin
+        for payload, peer in waiting:
+            heard = udp.Datagram(payload, peer, asked.local, asked.interface, asked.local)
+            self._loop.call_soon(self._owner.request, heard)
 
     def _first_readable(self) -> None:
         """Receive until the client is heard for the first time.
