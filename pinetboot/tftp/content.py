@@ -23,8 +23,8 @@ _ACKS: Final = tuple(Opcode.ACK.to_bytes(2, "big") + number.to_bytes(2, "big") f
 class Chunk:
     """Consecutive blocks, `first` to `last`, as packets.
 
-    For lock-step `packets` and `acks` hold each block's DATA and the ACK it will get; for windows `image` holds the
-    packets one behind the other, `stride` bytes apart.
+    For lock-step `packets` and `acks` hold each block's DATA and the ACK it will get, None for the last: there the next
+    chunk is due. For windows `image` holds the packets one behind the other, `stride` bytes apart.
     """
 
     __slots__ = ("acks", "cost", "first", "image", "last", "packets", "stride")
@@ -35,7 +35,7 @@ class Chunk:
         self.stride = stride
         self.image = memoryview(b"") if lock_step else image
         self.packets = [bytes(image[at : at + stride]) for at in range(0, len(image), stride)] if lock_step else []
-        self.acks = [_ACKS[block & 0xFFFF] for block in range(first, last + 1)] if lock_step else []
+        self.acks = [*(_ACKS[block & 0xFFFF] for block in range(first, last)), None] if lock_step else []
         self.cost = len(image) + (last - first + 1) * (57 if lock_step else 0)
 
 

@@ -22,20 +22,15 @@ from pinetboot.net.addresses import Endpoint
 from pinetboot.net.listening import udp_sockets
 from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
-from pinetboot.tftp.content import Content
+from pinetboot.tftp.grant import grant
 from pinetboot.tftp.lookup import Found, Lookups
-from pinetboot.tftp.options import Limits, negotiate
 from pinetboot.tftp.packet import ErrorCode, MalformedPacket, Opcode, Request
 from pinetboot.tftp.session import Session
-from pinetboot.tftp.transfer import Patience, Transfer
 from pinetboot.threads import Pool
 
 _MIB = 1 << 20
 _BURST = 64  # datagrams taken from the listener before other sockets get their turn
 _SLOWEST_TICK_S = 0.25
-# What a frame spends on IP, UDP and TFTP headers (RFC 791, 8200, 768, 1350).
-_OVERHEAD = 20 + 8 + 4
-_OVERHEAD6 = 40 + 8 + 4
 
 
 class TftpServer:
@@ -95,7 +90,7 @@ class TftpServer:
 
     def ended(self, session: Session, outcome: Outcome, why: str) -> None:
         """Forget a session whose socket is closed."""
-        peer = session.origin.peer
+        peer = session.client.origin.peer
         if self._sessions.get(peer) is session:
             del self._sessions[peer]
             self._leave(peer)
@@ -103,11 +98,11 @@ class TftpServer:
             TransferEnded(
                 client=peer.host,
                 port=peer.port,
-                server=session.origin.local,
-                path=session.path,
+                server=session.client.origin.local,
+                path=session.grant.path,
                 outcome=outcome,
-                size=session.content.size,
-                sent_bytes=session.content.size if outcome is Outcome.SENT else session.sent_bytes,
+                size=session.grant.content.size,
+                sent_bytes=session.grant.content.size if outcome is Outcome.SENT else session.sent_bytes,
                 seconds=self.now() - session.started_at,
                 retransmissions=session.transfer.retransmissions,
                 why=why,
@@ -196,7 +191,7 @@ class TftpServer:
             session = self._sessions.get(datagram.peer)
         if session is None or session.closed:
             return False
-        if session.request == request and not session.abandoned():
+        if session.grant.request == request and not session.abandoned():
             session.asked_again()
             return True
         # Ports restart with each boot stage of a Pi (reference 3.2): the client has forgotten the old transfer.
@@ -225,7 +220,7 @@ class TftpServer:
             self._refuse(datagram, path, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
             return
         strays = udp.drain(sock)
-        session = self._session(sock, datagram, request, path, found)
+        session = Session(self, sock, datagram, grant(self._config, sock, request, path, found))
         self._sessions[datagram.peer] = session
         self._per_address[datagram.peer.host] += 1
         self._sink(
@@ -234,8 +229,8 @@ class TftpServer:
                 port=datagram.peer.port,
                 server=datagram.local,
                 path=path,
-                size=session.content.size,
-                blksize=session.content.blksize,
+                size=session.grant.content.size,
+                blksize=session.grant.content.blksize,
                 windowsize=session.transfer.windowsize,
             )
         )
@@ -243,30 +238,12 @@ class TftpServer:
         for payload, peer in strays:
             self.request(udp.Datagram(payload, peer, datagram.local, datagram.interface, datagram.local))
 
-    def _session(self, sock: udp.Socket, datagram: udp.Datagram, request: Request, path: str, found: Found) -> Session:
-        granted = negotiate(request.options, self._limits(sock), found.size)
-        content = Content(found.file, granted.blksize, lock_step=granted.windowsize == 1, index=found.index)
-        # RFC 2349: the interval that the client sets is used as it is; our own grows.
-        timeout_s = float(granted.timeout_s or self._config.timeout_s)
-        patience = Patience(timeout_s, self._config.retries, backoff=granted.timeout_s is None)
-        transfer = Transfer(
-            blocks=content.blocks, windowsize=granted.windowsize, oack=granted.oack is not None, patience=patience
-        )
-        oack = packet.encode_oack(granted.oack) if granted.oack else b""
-        return Session(self, sock, datagram, path=path, request=request, content=content, transfer=transfer, oack=oack)
-
     def _transfer_socket(self, datagram: udp.Datagram) -> udp.Socket:
         ports = self._config.port_range
         if ports is None:
             return udp.connected(datagram.peer, local=datagram.local, port=0)
         self._turn += 1
         return udp.connected_in(ports, self._turn, datagram.peer, local=datagram.local)
-
-    def _limits(self, sock: udp.Socket) -> Limits:
-        blksize = self._config.max_blksize
-        if not blksize:
-            blksize = udp.mtu(sock) - (_OVERHEAD6 if sock.family == udp.IPV6 else _OVERHEAD)
-        return Limits(blksize, self._config.max_windowsize)
 
     def _leave(self, peer: Endpoint) -> None:
         self._per_address[peer.host] -= 1

@@ -1,6 +1,6 @@
 """One transfer on its own connected socket: what the client sends, and the Transfer's answers to it.
 
-Belongs here: receiving for one client, and its waiting for storage or room. What to send is the Transfer's to say. In
+Belongs here: taking what the client sends, and waiting for storage or room. What to send is the Transfer's to say. In
 lock-step it leases a run of blocks: the common case is one comparison (received against the ACK expected) and one send.
 """
 
@@ -12,28 +12,23 @@ from typing import Protocol
 from pinetboot.boot.names import place
 from pinetboot.events import Outcome
 from pinetboot.net import udp
-from pinetboot.net.addresses import SocketAddress, endpoint
 from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
-from pinetboot.tftp.content import Chunk, Content
+from pinetboot.tftp.client import MAX_INCOMING, ClientSocket
+from pinetboot.tftp.content import Chunk
+from pinetboot.tftp.grant import Grant
 from pinetboot.tftp.outlet import Fate, Outlet, fate_of
 from pinetboot.tftp.packet import ErrorCode, MalformedPacket, Request
-from pinetboot.tftp.supply import Supply, Unavailable, arrived
-from pinetboot.tftp.transfer import PAUSE_S, Rest, Send, Step, Transfer
+from pinetboot.tftp.supply import Supply, Unavailable
+from pinetboot.tftp.transfer import PAUSE_S, Rest, Send, Step
 
-# An ACK has 4 bytes. More than 479 would not come from Python's own allocator, and cost each block 0.2 µs.
-_MAX_INCOMING = 479
 _WAITING = 16  # datagrams, more than a client in lock-step or with windows has under way
-STORAGE_LIMIT_S = 30.0  # as long as a Pi waits for a file (reference 3.2)
 
 
 class Owner(Protocol):
     """What a session needs of the server it belongs to."""
 
     cache: ChunkCache
-
-    def now(self) -> float:
-        """The loop's time."""
 
     def ended(self, session: Session, outcome: Outcome, why: str) -> None:
         """The session is over; its socket is closed."""
@@ -55,107 +50,81 @@ class Session:
         "_expected",
         "_index",
         "_loop",
-        "_oack",
         "_outlet",
         "_owner",
         "_packets",
         "_pause_runs",
         "_recv",
         "_send",
-        "_sock",
-        "_stalled_since",
         "_supply",
+        "client",
         "closed",
-        "content",
-        "origin",
-        "path",
-        "request",
+        "grant",
         "started_at",
         "transfer",
     )
 
-    def __init__(
-        self,
-        owner: Owner,
-        sock: udp.Socket,
-        origin: udp.Datagram,
-        *,
-        path: str,
-        request: Request,
-        content: Content,
-        transfer: Transfer,
-        oack: bytes,
-    ) -> None:
+    def __init__(self, owner: Owner, sock: udp.Socket, origin: udp.Datagram, grant: Grant) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._sock = sock
+        self.client = ClientSocket(sock, origin, owner.request)
         self._send = sock.send
         self._recv = sock.recv
+        content = grant.content
         self._outlet = Outlet(sock, content.stride, cut=not content.lock_step)
-        self._supply = Supply(content, owner.cache, place(path))
-        self.origin = origin
-        self.path = path
-        self.request = request
-        self.content = content
-        self.transfer = transfer
-        self._oack = oack
+        self._supply = Supply(content, owner.cache, place(grant.path))
+        self.grant = grant
+        self.transfer = grant.transfer
         self.closed = False
-        self.started_at = owner.now()
+        self.started_at = self._loop.time()
         self._chunk: Chunk | None = None
         self._packets: list[bytes] = []
-        self._acks: list[bytes] = []
+        self._acks: list[bytes | None] = []
         # In lock-step on a lease: the ACK that sends _packets[_index] next; None while there is no lease.
         self._expected: bytes | None = None
         self._index = 0
         self._pause_runs = False
         self._blocked: Send | None = None
-        self._stalled_since: float | None = None
 
     @property
     def sent_bytes(self) -> int:
         """Bytes of the file that the client has acknowledged."""
         self._catch_up()
-        return min(max(self.transfer.acked, 0) * self.content.blksize, self.content.size)
+        return min(max(self.transfer.acked, 0) * self.grant.content.blksize, self.grant.content.size)
 
     def start(self) -> None:
         """Send the OACK or the first block, and fetch what comes next."""
-        self._loop.add_reader(self._sock.fileno(), self._first_readable)
-        self._do(self.transfer.start(self._owner.now()))
-        if self._oack and not self.closed:
+        self._loop.add_reader(self.client.sock, self._first_readable)
+        self._do(self.transfer.start(self._loop.time()))
+        if self.grant.oack and not self.closed:
             self._supply.read_ahead(1)
 
     def asked_again(self) -> None:
         """Take the same request once more from the same port."""
         self._catch_up()
-        self._do(self.transfer.asked_again(self._owner.now()))
+        self._do(self.transfer.asked_again(self._loop.time()))
 
     def hear_out(self) -> None:
         """Take what waits in the socket; it may be the last ACK of a client that has gone on to its next request."""
         for _ in range(_WAITING):
-            if self.closed:
+            heard = None if self.closed else self._take()
+            if heard is None:
                 return
-            try:
-                datagram, sender = self._sock.recvfrom(_MAX_INCOMING)
-            except OSError as error:
-                self._happened(fate_of(error))
-                return
-            if self._own(datagram, sender):
-                self._unexpected(datagram)
+            self._unexpected(heard)
 
     def abandoned(self) -> bool:
         """Whether the client was served and then not heard for a while: the same request is a new one then."""
         self._catch_up()
-        return self.transfer.acked > 0 and self.transfer.silent_since(self._owner.now())
+        return self.transfer.acked > 0 and self.transfer.silent_since(self._loop.time())
 
     def tick(self, now: float) -> None:
         """Look at the time."""
         self._catch_up()
-        if self._stalled_since is not None:
-            if now - self._stalled_since >= STORAGE_LIMIT_S:
-                self.stop("the storage does not answer", Outcome.FAILED)
+        if self._supply.silent(now):
+            self.stop("the storage does not answer", Outcome.FAILED)
         elif self._blocked is not None:
             self._go_on()
-        elif now >= self.transfer.deadline:
+        elif now >= self.transfer.deadline and not self._supply.waiting:
             self._do(self.transfer.tick(now))
 
     def stop(self, message: str, outcome: Outcome) -> None:
@@ -171,47 +140,28 @@ class Session:
         self._catch_up()
         self.closed = True
         self._expected = None
-        fd = self._sock.fileno()
-        self._loop.remove_reader(fd)
-        self._loop.remove_writer(fd)
-        # With one port for everything, the client's next request may wait behind its last ACK.
-        waiting = udp.drain(self._sock)
-        self._sock.close()
+        self.client.close()
         self._chunk = None
         self._packets = []
         self._owner.ended(self, outcome, why)
-        asked = self.origin
-        for payload, peer in waiting:
-            heard = udp.Datagram(payload, peer, asked.local, asked.interface, asked.local)
-            self._loop.call_soon(self._owner.request, heard)
 
     def _first_readable(self) -> None:
-        """Receive until the client is heard for the first time.
+        """Receive until the client is heard for the first time; from there on nobody need look at the sender."""
+        heard = self._take()
+        if heard is not None:
+            self._loop.add_reader(self.client.sock, self._readable)
+            self._unexpected(heard)
 
-        On a port that is shared, a datagram of another client may have been on its way to this socket while it was
-        being connected. It lies before the first answer of our own client, so that from there on nobody need ask.
-        """
+    def _take(self) -> bytes | None:
         try:
-            datagram, sender = self._sock.recvfrom(_MAX_INCOMING)
+            return self.client.receive()
         except OSError as error:
             self._happened(fate_of(error))
-            return
-        if self._own(datagram, sender):
-            self._loop.add_reader(self._sock.fileno(), self._readable)
-            self._unexpected(datagram)
-
-    def _own(self, datagram: bytes, sender: SocketAddress) -> bool:
-        """Whether a datagram is our client's; another's goes where it was meant to go."""
-        peer = endpoint(sender)
-        if peer == self.origin.peer:
-            return True
-        asked = self.origin
-        self._owner.request(udp.Datagram(datagram, peer, asked.local, asked.interface, asked.local))
-        return False
+            return None
 
     def _readable(self) -> None:
         try:
-            datagram = self._recv(_MAX_INCOMING)
+            datagram = self._recv(MAX_INCOMING)
         except OSError as error:
             self._happened(fate_of(error))
             return
@@ -222,8 +172,8 @@ class Session:
             except OSError as error:
                 self._leave_lease(error, index)
                 return
-            self._index = index = index + 1
-            self._expected = self._acks[index - 1] if index < len(self._packets) else None
+            self._expected = self._acks[index]
+            self._index = index + 1
             return
         self._unexpected(datagram)
 
@@ -239,27 +189,25 @@ class Session:
         if self._chunk is not None and self._packets:
             sent = self._chunk.first + self._index - 1
             if sent > self.transfer.sent:
-                self.transfer.resume(sent, self._owner.now())
+                self.transfer.resume(sent, self._loop.time())
 
     def _unexpected(self, datagram: bytes) -> None:
         self._catch_up()
         try:
             heard = packet.parse(datagram)
         except MalformedPacket as error:
-            self._owner.malformed(str(self.origin.peer), error.message)
+            self._owner.malformed(str(self.client.origin.peer), error.message)
             return
         match heard:
-            case packet.Ack(block):
-                if self._stalled_since is None and self._blocked is None:
-                    self._do(self.transfer.acknowledged(block, self._owner.now()))
+            case packet.Ack(block) if not self._supply.waiting and self._blocked is None:
+                self._do(self.transfer.acknowledged(block, self._loop.time()))
             case packet.Error(code, message):
                 # The size probe of every Pi ends so: an ERROR 0 after the OACK or the first block (reference 3.2).
                 early = code == ErrorCode.NOT_DEFINED and self.transfer.acked <= 0
                 self.end(Outcome.PROBED if early else Outcome.ABORTED, message)
             case Request():
                 # With one port for everything, a client's repeated request finds this socket instead of the listener.
-                asked = self.origin
-                self._owner.request(udp.Datagram(datagram, asked.peer, asked.local, asked.interface, asked.local))
+                self.client.ask_anew(datagram)
 
     def _do(self, step: Step) -> None:
         match step:
@@ -270,13 +218,12 @@ class Session:
             case Rest.GAVE_UP if self.transfer.all_sent:
                 self.end(Outcome.UNCONFIRMED, "every block was sent, the last acknowledgement never came")
             case Rest.GAVE_UP:
-                self._outlet.error(packet.encode_error(ErrorCode.NOT_DEFINED, "no acknowledgement came"))
-                self.end(Outcome.TIMED_OUT, f"no acknowledgement of block {max(self.transfer.sent, 0)} came")
+                self.stop(f"no acknowledgement of block {max(self.transfer.sent, 0)} came", Outcome.TIMED_OUT)
 
     def _transmit(self, step: Send) -> None:
         """Send blocks; what has to wait for the storage or for room goes on from there by itself."""
         if step.first == 0:
-            self._happened(self._outlet.packet(self._oack), step)
+            self._happened(self._outlet.packet(self.grant.oack), step)
             return
         if self.transfer.pausing and not self._pause_runs:
             self._pause_runs = True
@@ -295,9 +242,9 @@ class Session:
     def _after_pause(self) -> None:
         """Send the next part of a window that goes out in parts."""
         self._pause_runs = False
-        if not self.closed and self._blocked is None and self._stalled_since is None and self.transfer.pausing:
+        if not self.closed and self._blocked is None and not self._supply.waiting and self.transfer.pausing:
             # The loop counts in milliseconds: never look at the time a hair too early.
-            self._do(self.transfer.tick(max(self._owner.now(), self.transfer.deadline)))
+            self._do(self.transfer.tick(max(self._loop.time(), self.transfer.deadline)))
 
     def _lock_step(self, chunk: Chunk, block: int) -> tuple[int, Fate | None]:
         """Send one block and take the lease that follows it. Returns the last block that is done with, and a fate."""
@@ -311,20 +258,18 @@ class Session:
     def _happened(self, fate: Fate | None, rest: Send | None = None) -> bool:
         """React to a failed send or receive; `rest` is what is still to be sent. Says whether sending has to wait."""
         match fate:
-            case Fate.SOCKET_FULL if rest is not None:
+            case Fate.SOCKET_FULL | Fate.DEVICE_FULL if rest is not None:
                 self._blocked = rest
-                self._loop.add_writer(self._sock.fileno(), self._go_on)
-                return True
-            case Fate.DEVICE_FULL if rest is not None:
-                self._blocked = rest  # the next tick tries again
+                if fate is Fate.SOCKET_FULL:  # where the device is full, the next tick tries again
+                    self._loop.add_writer(self.client.sock, self._go_on)
                 return True
             case Fate.REFUSED:
                 self._catch_up()
-                done = self.transfer.all_sent
-                self.end(Outcome.UNCONFIRMED if done else Outcome.UNREACHABLE, "the client closed its port")
+                outcome = Outcome.UNCONFIRMED if self.transfer.all_sent else Outcome.UNREACHABLE
+                self.end(outcome, "the client closed its port")
                 return True
             case Fate.HOMELESS:
-                self.end(Outcome.FAILED, f"the address {self.origin.local} left this host")
+                self.end(Outcome.FAILED, f"the address {self.client.origin.local} left this host")
                 return True
         return False
 
@@ -334,9 +279,12 @@ class Session:
         if rest is None or self.closed:
             return
         self._blocked = None
-        self._loop.remove_writer(self._sock.fileno())
+        self._loop.remove_writer(self.client.sock)
+        self._resume(rest)
+
+    def _resume(self, rest: Send) -> None:
         self._catch_up()
-        self.transfer.postponed(self._owner.now())
+        self.transfer.postponed(self._loop.time())
         self._transmit(rest)
 
     def _chunk_with(self, rest: Send) -> Chunk | None:
@@ -346,16 +294,13 @@ class Session:
             return chunk
         self._catch_up()
         try:
-            found = self._supply.chunk(rest.first)
+            found = self._supply.chunk(rest.first, lambda found: self._storage_answered(found, rest))
         except Unavailable as error:
             self.stop(str(error), Outcome.FAILED)
             return None
-        if isinstance(found, Chunk):
+        if found is not None:
             self._adopt(found)
-            return found
-        self._stalled_since = self._owner.now()
-        found.add_done_callback(lambda done: self._storage_answered(done, rest))
-        return None
+        return found
 
     def _adopt(self, chunk: Chunk) -> None:
         self._chunk = chunk
@@ -365,14 +310,11 @@ class Session:
         self._expected = None
         self._supply.read_ahead(chunk.last + 1)
 
-    def _storage_answered(self, done: asyncio.Future[Chunk], rest: Send) -> None:
+    def _storage_answered(self, found: Chunk | Unavailable, rest: Send) -> None:
         if self.closed:
             return
-        self._stalled_since = None
-        try:
-            self._adopt(arrived(done))
-        except Unavailable as error:
-            self.stop(str(error), Outcome.FAILED)
+        if isinstance(found, Unavailable):
+            self.stop(str(found), Outcome.FAILED)
             return
-        self.transfer.postponed(self._owner.now())
-        self._transmit(rest)
+        self._adopt(found)
+        self._resume(rest)

@@ -389,7 +389,11 @@ def test_what_is_not_acknowledged_is_sent_again_less_and_less_often_and_then_end
         while heard[-1].opcode != ERROR:
             heard.append(client.hear(2))
         told = heard.pop()
-        assert (told.opcode, told.number, told.message) == (ERROR, 0, "no acknowledgement came")
+        assert (told.opcode, told.number, told.message) == (
+            ERROR,
+            0,
+            f"no acknowledgement of block {first.number} came",
+        )
         assert [(packet.opcode, packet.number, packet.body) for packet in heard] == [
             (first.opcode, first.number, first.body)
         ] * 4
