@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable
@@ -60,6 +61,8 @@ class _Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.set_exception_handler(_unexpected)
         await self._services.start()
+        # What is loaded by now stays for good: no full collection need walk it, some 50 ms, while Pis wait.
+        gc.freeze()
         block = start_block(self._config, self._services, origin)
         if log.is_for_people(self._config.server.log_format):
             announce(block)

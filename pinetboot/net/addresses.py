@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -32,8 +33,7 @@ def parse_mac(text: str) -> bytes:
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One end of a UDP exchange. `scope` is the interface index of a link-local IPv6 address, else 0."""
 
     host: str

@@ -10,8 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pinetboot.net.addresses import Endpoint, PortRange, endpoint
 
@@ -35,8 +34,7 @@ Socket = socket.socket
 IPV6 = socket.AF_INET6
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """One datagram with both its ends. `local` is the address to answer from, `interface` the index it came in on.
 
     `destination` is the address in the packet's header, which for a broadcast is not ours.

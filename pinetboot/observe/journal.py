@@ -42,30 +42,50 @@ _ALWAYS = {Outcome.SENT, Outcome.UNCONFIRMED}
 
 def line_for(event: Event) -> Line:
     """Put an event into words."""
+    level, words = _heading(event)
+    return Line(level, words, _fields(event))
+
+
+def _heading(event: Event) -> tuple[str, str]:
+    """Level and words, which is all that the rate of lines goes by."""
     match event:
-        case DhcpHeard():
-            return _dhcp(event)
+        case TransferEnded():
+            return _OUTCOMES[event.outcome]
         case TransferStarted():
-            fields = {
+            return "debug", "transfer started"
+        case DhcpHeard(answered=None):
+            level = "info" if event.model and event.kind == "DISCOVER" else "debug"
+            return level, f"dhcp {event.kind.lower()} left alone"
+        case DhcpHeard():
+            return "info", "boot offered"
+        case HttpServed():
+            return "info" if event.kind in {"seed", "boot"} else "debug", f"http {event.kind}"
+        case PacketDropped():
+            return "warning", f"{event.service} packet dropped"
+
+
+def _fields(event: Event) -> dict[str, object]:
+    match event:
+        case TransferEnded():
+            return _transfer(event)
+        case TransferStarted():
+            return {
                 "path": printable(event.path),
                 "bytes": event.size,
                 "blksize": event.blksize,
                 "windowsize": event.windowsize,
             }
-            return Line("debug", "transfer started", fields)
-        case TransferEnded():
-            return _transfer(event)
+        case DhcpHeard():
+            return _dhcp(event)
         case HttpServed():
-            level = "info" if event.kind in {"seed", "boot"} else "debug"
-            fields = {
+            return {
                 "method": event.method,
                 "path": printable(event.path),
                 "status": event.status,
                 "bytes": event.sent_bytes,
             }
-            return Line(level, f"http {event.kind}", fields)
         case PacketDropped():
-            return Line("warning", f"{event.service} packet dropped", {"why": event.why})
+            return {"why": event.why}
 
 
 def client_of(event: Event) -> str | None:
@@ -73,20 +93,16 @@ def client_of(event: Event) -> str | None:
     return None if isinstance(event, DhcpHeard) else event.client
 
 
-def _dhcp(event: DhcpHeard) -> Line:
+def _dhcp(event: DhcpHeard) -> dict[str, object]:
     fields: dict[str, object] = {"mac": event.mac, "interface": event.interface}
     if event.serial:
         fields["serial"] = event.serial
     if event.model:
         fields["model"] = event.model
-    if event.answered:
-        return Line("info", "boot offered", fields | {"from": event.answered})
-    level = "info" if event.model and event.kind == "DISCOVER" else "debug"
-    return Line(level, f"dhcp {event.kind.lower()} left alone", fields | {"why": event.why})
+    return fields | ({"from": event.answered} if event.answered else {"why": event.why})
 
 
-def _transfer(event: TransferEnded) -> Line:
-    level, words = _OUTCOMES[event.outcome]
+def _transfer(event: TransferEnded) -> dict[str, object]:
     fields: dict[str, object] = {"path": printable(event.path)}
     if event.outcome in _ALWAYS:
         fields |= {"bytes": event.size, "seconds": round(event.seconds, 3)}
@@ -96,7 +112,7 @@ def _transfer(event: TransferEnded) -> Line:
         fields["retransmissions"] = event.retransmissions
     if event.why and event.outcome not in {Outcome.MISSING, Outcome.UNCONFIRMED}:
         fields["why"] = event.why
-    return Line(level, words, fields)
+    return fields
 
 
 class Journal:
@@ -107,15 +123,16 @@ class Journal:
 
     def line(self, event: Event, now: float) -> Line | None:
         """Put an event into words; None when such lines come too fast. The next one tells how many were held back."""
-        line = line_for(event)
-        if line.level == "debug" or (isinstance(event, TransferEnded) and event.outcome in _ALWAYS):
-            return line
-        tokens, at, held_back = self._left.get(line.event, (_BURST, now, 0))
+        level, words = _heading(event)
+        if level == "debug" or (isinstance(event, TransferEnded) and event.outcome in _ALWAYS):
+            return line_for(event)
+        tokens, at, held_back = self._left.get(words, (_BURST, now, 0))
         tokens = min(_BURST, tokens + (now - at) * _PER_S)
         if tokens < 1:
-            self._left[line.event] = (tokens, now, held_back + 1)
+            self._left[words] = (tokens, now, held_back + 1)
             return None
-        self._left[line.event] = (tokens - 1, now, 0)
+        self._left[words] = (tokens - 1, now, 0)
+        line = line_for(event)
         if held_back:
             line.fields["and_more"] = held_back
         return line

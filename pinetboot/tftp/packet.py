@@ -92,6 +92,7 @@ Packet = Request | Data | Ack | Error | Oack
 HEADER = struct.Struct("!HH")
 HEADER_SIZE = HEADER.size
 _OPCODE = struct.Struct("!H")
+_REQUESTS = frozenset((_OPCODE.pack(Opcode.RRQ), _OPCODE.pack(Opcode.WRQ)))
 _MAX_REQUEST = 4096  # RFC 2347 ends one at 512
 _MAX_NAME = 2048
 _REMEMBERED = 1024  # requests are few and come often; the options of one are never changed after it was read
@@ -106,15 +107,14 @@ def opcode(datagram: bytes) -> int:
 
 def parse(datagram: bytes) -> Packet:
     """Read any TFTP packet. Raises MalformedPacket."""
+    if datagram[:2] in _REQUESTS:
+        if len(datagram) > _MAX_REQUEST:
+            raise MalformedPacket(f"a request of {len(datagram)} bytes is too long", ErrorCode.ILLEGAL_OPERATION)
+        return _parse_request(datagram)
     kind = opcode(datagram)
-    if kind in {Opcode.RRQ, Opcode.WRQ} and len(datagram) > _MAX_REQUEST:
-        raise MalformedPacket(f"a request of {len(datagram)} bytes is too long", ErrorCode.ILLEGAL_OPERATION)
-    body = datagram[2:]
     match kind:
-        case Opcode.RRQ | Opcode.WRQ:
-            return _parse_request(Opcode(kind), body)
         case Opcode.OACK:
-            return Oack(_parse_options(_strings(body, ErrorCode.OPTION_NEGOTIATION)))
+            return Oack(_parse_options(_strings(datagram[2:], ErrorCode.OPTION_NEGOTIATION)))
         case Opcode.DATA | Opcode.ACK | Opcode.ERROR:
             if len(datagram) < HEADER_SIZE:
                 raise MalformedPacket(f"{Opcode(kind).name} of {len(datagram)} bytes is cut short")
@@ -136,14 +136,14 @@ def _strings(body: bytes, blame: ErrorCode) -> list[bytes]:
 
 
 @lru_cache(_REMEMBERED)
-def _parse_request(kind: Opcode, body: bytes) -> Request:
-    strings = _strings(body, ErrorCode.ILLEGAL_OPERATION)
+def _parse_request(datagram: bytes) -> Request:
+    strings = _strings(datagram[2:], ErrorCode.ILLEGAL_OPERATION)
     if len(strings) < 2:  # noqa: PLR2004 - name and mode
         raise MalformedPacket("the request lacks a file name or a mode", ErrorCode.ILLEGAL_OPERATION)
     filename, mode, *rest = strings
     if len(filename) > _MAX_NAME:
         raise MalformedPacket("the file name is too long", ErrorCode.ACCESS_VIOLATION)
-    return Request(kind, filename, mode.decode("ascii", "replace").lower(), _parse_options(rest))
+    return Request(Opcode(opcode(datagram)), filename, mode.decode("ascii", "replace").lower(), _parse_options(rest))
 
 
 def _parse_options(strings: list[bytes]) -> dict[str, str]:

@@ -1,12 +1,13 @@
 /* A cheap TFTP client for benchmarks: many clients in one thread, each running through a script of requests.
  *
  *   cc -O2 -o load load.c
- *   ./load HOST PORT SCRIPT [-c CLIENTS] [-n RUNS] [-b BLKSIZE] [-w WINDOWSIZE] [-t TIMEOUT_MS] [-d DEADLINE_S]
+ *   ./load HOST PORT SCRIPT [-c CLIENTS] [-n RUNS] [-b BLKSIZE] [-w WINDOWSIZE] [-t TIMEOUT_MS] [-d DEADLINE_S] [-r RATE]
  *
  * A line of SCRIPT is a letter and a name: G gets a file, P asks for its size and leaves with "Early terminate" as Pi
  * firmware does, M expects that it is missing. %d in a name becomes the client's number. RUNS runs of the script are
  * done by CLIENTS clients side by side; each request leaves from a socket of its own. Prints one JSON object; times are
- * those of whole runs, in milliseconds. Content is not looked at, sizes are (-e BYTES of one run's G files).
+ * those of whole runs, in milliseconds. Without -r each client begins its next run at once; with it RATE runs a second
+ * begin, whatever the answers do, and their times count from when they were due. Content is not looked at, sizes are (-e BYTES of one run's G files).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -45,7 +46,7 @@ static struct client clients[MOST_CLIENTS];
 static struct sockaddr_in server;
 static int epoll_fd;
 static unsigned want_blksize = 1468, want_window = 1;
-static double timeout_ms = 1000;
+static double timeout_ms = 1000, rate_per_ms, began_ms;
 static long runs = 1, begun, ended, good, retries, answers;
 static uint64_t all_bytes, all_blocks;
 static long long expected = -1;
@@ -115,12 +116,13 @@ static void open_step(struct client *c)
 static void begin_run(struct client *c)
 {
     c->fd = -1;
-    if (begun >= runs)
+    double due = rate_per_ms ? began_ms + begun / rate_per_ms : 0, t = now_ms();
+    if (begun >= runs || due > t)
         return;
     begun++;
     c->step = 0;
     c->run_bytes = 0;
-    c->run_began = now_ms();
+    c->run_began = rate_per_ms ? due : t;
     open_step(c);
 }
 
@@ -267,7 +269,7 @@ static void read_script(const char *path)
 int main(int argc, char **argv)
 {
     int n = 1;
-    double deadline_ms = 60e3, began, swept;
+    double deadline_ms = 60e3, swept;
     struct rlimit files = {65536, 65536};
     struct epoll_event events[256];
     if (argc < 4) {
@@ -287,6 +289,7 @@ int main(int argc, char **argv)
         case 'w': want_window = atoi(value); break;
         case 't': timeout_ms = atof(value); break;
         case 'd': deadline_ms = atof(value) * 1e3; break;
+        case 'r': rate_per_ms = atof(value) / 1e3; break;
         case 'e': expected = atoll(value); break;
         }
     }
@@ -297,19 +300,22 @@ int main(int argc, char **argv)
     setrlimit(RLIMIT_NOFILE, &files);
     times = calloc(runs + 1, sizeof *times);
     epoll_fd = epoll_create1(0);
-    began = swept = now_ms();
+    began_ms = swept = now_ms();
     for (int i = 0; i < n; i++)
         begin_run(&clients[i]);
-    while (ended < runs && now_ms() - began < deadline_ms) {
-        int ready = epoll_wait(epoll_fd, events, 256, SWEEP_MS);
+    while (ended < runs && now_ms() - began_ms < deadline_ms) {
+        int ready = epoll_wait(epoll_fd, events, 256, rate_per_ms ? 1 : SWEEP_MS);
         for (int i = 0; i < ready; i++)
             readable(events[i].data.ptr);
+        for (int i = 0; rate_per_ms && i < n && began_ms + begun / rate_per_ms <= now_ms(); i++)
+            if (clients[i].fd < 0)
+                begin_run(&clients[i]);
         if (now_ms() - swept > SWEEP_MS) {
             swept = now_ms();
             sweep(swept, n);
         }
     }
-    double seconds = (now_ms() - began) / 1e3;
+    double seconds = (now_ms() - began_ms) / 1e3;
     qsort(times, good, sizeof *times, by_size);
     printf("{\"bytes\": %llu, \"seconds\": %.4f, \"MBps\": %.2f, \"blocks_per_s\": %.0f, \"answers_per_s\": %.0f, "
            "\"ok\": %ld, \"failed\": %ld, \"retries\": %ld, \"ms_min\": %.2f, \"ms_p50\": %.2f, \"ms_p99\": %.2f, "

@@ -70,12 +70,19 @@ def all_peers() -> list[Peer]:
         program = "import os, sys; from py3tftp.cli_parser import *; from py3tftp.__main__ import main; main()"
         return ["env", "-C", str(tree), sys.executable, "-c", program, "--host", "127.0.0.1", "-p", str(port)]
 
+    def run_nobodd(tree: Path, port: int) -> list[str]:
+        program = (
+            f"from nobodd.tftpd import SimpleTFTPServer as S; S(('127.0.0.1', {port}), {str(tree)!r}).serve_forever()"
+        )
+        return [sys.executable, "-c", program]
+
     return [
         Peer("pinetboot", pinetboot),
         Peer("pinetboot, one port", lambda tree, port: pinetboot(tree, port, data_ports=str(port))),
         Peer("dnsmasq", run_dnsmasq if dnsmasq else None),
         Peer("tftpd-hpa", run_hpa if hpa else None),
         Peer("atftpd", run_atftpd if atftpd else None),
+        Peer("nobodd", run_nobodd if importlib.util.find_spec("nobodd") else None),
         Peer("py3tftp", run_py3tftp if importlib.util.find_spec("py3tftp") else None),
     ]
 

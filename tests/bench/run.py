@@ -20,8 +20,8 @@ from peers import Running, all_peers, start
 
 HERE = Path(__file__).parent
 MB = 1_000_000
-BIG = "f50"
-BIG_SIZE = 50 * MB
+BIG, BIG_SIZE = "f50", 50 * MB
+MIDDLE, MIDDLE_SIZE = "f10", 10 * MB  # for many clients, whose times are compared with each other
 
 # What a Pi 4 asks for in one boot (P: size only, M: missing), 40 MB in all.
 _PI4 = """P start4.elf
@@ -64,7 +64,7 @@ _PI4_FILES = {
 
 @dataclass(frozen=True)
 class Load:
-    """One load: `clients` run a script `runs` times in all; `expected` bytes a run."""
+    """One load: `clients` run a script `runs` times, `rate` a second (0: as fast as it goes); `expected` bytes a run."""
 
     name: str
     script: str
@@ -74,26 +74,28 @@ class Load:
     blksize: int = 1468
     expected: int = BIG_SIZE
     deadline_s: int = 120
+    rate: int = 0
 
 
 LOADS = [
     Load("lock-step, 1 client", f"G {BIG}\n", 1, 1),
     Load("lock-step, 24 clients", f"G {BIG}\n", 24, 24),
-    Load("lock-step, 100 clients", f"G {BIG}\n", 100, 100),
-    Load("lock-step, 200 clients", f"G {BIG}\n", 200, 200),
+    Load("lock-step, 100 clients", f"G {MIDDLE}\n", 100, 100, expected=MIDDLE_SIZE),
+    Load("lock-step, 200 clients", f"G {MIDDLE}\n", 200, 200, expected=MIDDLE_SIZE),
     Load("window 8, 1 client", f"G {BIG}\n", 1, 4, 8),
     Load("window 16, 1 client", f"G {BIG}\n", 1, 8, 16),
     Load("window 64, 1 client", f"G {BIG}\n", 1, 16, 64),
     Load("window 64, 8 clients", f"G {BIG}\n", 8, 32, 64),
     Load("missing file, 100 clients", "M nothing-here\n", 100, 20_000, expected=0),
     Load("missing file, 500 clients", "M nothing-here\n", 500, 20_000, expected=0),
+    Load("missing file, 500 clients, 5,000 a second", "M nothing-here\n", 500, 20_000, expected=0, rate=5_000),
     Load("6-byte file, 24 clients", "G six\n", 24, 5_000, expected=6),
 ]
 _BOOT_BYTES = sum(_PI4_FILES[line[2:]] for line in _PI4.splitlines() if line[0] == "G")
 STORMS = [
     Load("boot storm, 200 Pis of 40 MB", _PI4.replace(" ", " pi%d/"), 200, 200, expected=_BOOT_BYTES, deadline_s=240)
 ]
-MANY = [Load("lock-step, 500 clients", f"G {BIG}\n", 500, 500, deadline_s=240)]
+MANY = [Load("lock-step, 500 clients", f"G {MIDDLE}\n", 500, 500, expected=MIDDLE_SIZE)]
 
 
 def main() -> None:
@@ -132,6 +134,7 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
     tree.mkdir()
     folder.chmod(0o755)
     (tree / BIG).write_bytes(os.urandom(BIG_SIZE))
+    (tree / MIDDLE).write_bytes(os.urandom(MIDDLE_SIZE))
     (tree / "six").write_bytes(b"6 byte")
     for name, size in _PI4_FILES.items():
         (tree / name).write_bytes(os.urandom(size))
@@ -181,6 +184,7 @@ def _one(load: Load, server: Running, generator: Path) -> dict[str, float]:
         ("-w", load.windowsize),
         ("-e", load.expected),
         ("-d", load.deadline_s),
+        ("-r", load.rate),
     ):
         command += [flag, str(value)]
     before = server.cpu_s()
