@@ -6,17 +6,15 @@ Every key is optional; an unknown key, a wrong type or an impossible range is an
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
-from pinetboot.errors import ConfigError, Problem
+from pinetboot.checking import Section, Text, problems
+from pinetboot.errors import ConfigError
 from pinetboot.net.addresses import PortRange, parse_address, parse_port_range
 
 DEFAULT_DATA = "/srv/pinetboot"
@@ -69,12 +67,6 @@ def _lease_range(text: str) -> str:
     return text
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError(f"{text!r} holds a NUL, which no path can")
-    return text
-
-
 def _rising(times: list[float]) -> list[float]:
     if times != sorted(times):
         raise ValueError("the times must rise, [0.6, 1.2] say")
@@ -83,14 +75,9 @@ def _rising(times: list[float]) -> list[float]:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
-
-
-class Server(_Section):
+class Server(Section):
     """What holds for every service."""
 
     address: Annotated[str, AfterValidator(_server_address)] = "auto"
@@ -101,7 +88,7 @@ class Server(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Tftp(_Section):
+class Tftp(Section):
     """The TFTP server. `max_blksize` 0 means what fits one frame of the interface towards the client."""
 
     enabled: bool = True
@@ -129,7 +116,7 @@ class Tftp(_Section):
         return value
 
 
-class Dhcp(_Section):
+class Dhcp(Section):
     """ProxyDHCP, or DHCP for a LAN of its own."""
 
     mode: Literal["proxy", "server", "off"] = "proxy"
@@ -152,14 +139,14 @@ class Dhcp(_Section):
         return value
 
 
-class Http(_Section):
+class Http(Section):
     """Seeds, HTTP boot, dashboard."""
 
     enabled: bool = True
     port: Port = 80
 
 
-class Nfs(_Section):
+class Nfs(Section):
     """What the kernel's nfsd is told to export."""
 
     mode: Literal["auto", "exports", "daemons", "external", "off"] = "auto"
@@ -183,7 +170,7 @@ class Nfs(_Section):
         return value
 
 
-class Fleet(_Section):
+class Fleet(Section):
     """How the fleet in fleet.toml is kept true."""
 
     adopt: Literal["manual", "auto"] = "manual"
@@ -192,14 +179,14 @@ class Fleet(_Section):
     rollback_after_s: Annotated[int, Field(ge=0, le=86400)] = 0
 
 
-class Netconsole(_Section):
+class Netconsole(Section):
     """The bootloader's log over UDP."""
 
     enabled: bool = False
     port: Port = 6666
 
 
-class BootImg(_Section):
+class BootImg(Section):
     """Signing of boot.img."""
 
     key_file: Text = ""
@@ -208,7 +195,7 @@ class BootImg(_Section):
 PXE_LOADERS = {"0": "lpxelinux.0", "7": "bootx64.efi", "11": "bootaa64.efi"}
 
 
-class Config(_Section):
+class Config(Section):
     """All of `pinetboot.toml`."""
 
     server: Server = Server()
@@ -232,15 +219,6 @@ class Config(_Section):
         return Path(self.tftp.root).expanduser() if self.tftp.root else self.data / "boot"
 
 
-def parse(text: str, source: str) -> dict[str, Any]:
-    """Read TOML into a plain mapping. Raises ConfigError naming `source`, line and column."""
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        # Beside its own TOMLDecodeError, tomllib lets out what a number or a nesting beyond Python's limits raises.
-        raise ConfigError(source, [Problem("TOML", str(error))]) from None
-
-
 def build(
     settings: Mapping[str, Any], source: str, overrides: Mapping[tuple[str, str], tuple[Any, str]] | None = None
 ) -> Config:
@@ -255,51 +233,4 @@ def build(
         return Config.model_validate(merged)
     except ValidationError as error:
         said = {path: where for path, (_, where) in overrides.items()}
-        raise ConfigError(source, [_problem(detail, said) for detail in error.errors()]) from None
-
-
-_LONGEST_SHOWN = 100
-_RIGHT = {
-    "int_type": "a whole number is right",
-    "int_from_float": "a whole number is right",
-    "float_type": "a number is right",
-    "bool_type": "true or false is right",
-    "string_type": 'text in quotes is right, "..."',
-    "list_type": "a list in brackets is right, [...]",
-    "model_type": "a table of its own is right, [{path}]",
-    "dict_type": "a table of its own is right, [{path}]",
-}
-
-
-def _problem(detail: ErrorDetails, said: Mapping[tuple[str, str], str]) -> Problem:
-    steps = [str(step) for step in detail["loc"]]
-    path = ".".join(steps) or "settings"
-    where = said.get((steps[0], steps[1]), path) if len(steps) > 1 else path
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        return Problem(where, "unknown key", _nearest(steps))
-    if kind in _RIGHT:
-        return Problem(where, f"{_shown(detail['input'])} is of the wrong type", _RIGHT[kind].format(path=path))
-    if kind == "literal_error":
-        return Problem(where, f"{_shown(detail['input'])} is not known here", f"{detail['ctx']['expected']} is right")
-    if kind == "value_error":
-        return Problem(where, str(detail["ctx"]["error"]))
-    message = detail["msg"].removeprefix("Input ")
-    return Problem(where, f"{_shown(detail['input'])} will not do", f"it {message}")
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "that number"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-def _nearest(steps: list[str]) -> str:
-    fields: Iterable[str] = Config.model_fields
-    if len(steps) > 1:
-        section = Config.model_fields[steps[0]].annotation if steps[0] in Config.model_fields else None
-        fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else ()
-    near = difflib.get_close_matches(steps[-1], list(fields), n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+        raise ConfigError(source, problems(error, Config, said)) from None

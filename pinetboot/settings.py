@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pinetboot import config
+from pinetboot.checking import parse
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
 
@@ -36,7 +37,7 @@ class Source:
         overrides = dict(self.flags)
         if "PINETBOOT_DATA" in self.environment and ("server", "data") not in overrides:
             overrides["server", "data"] = (self.environment["PINETBOOT_DATA"], "PINETBOOT_DATA")
-        settings = config.parse(text, str(path)) if text is not None else {}
+        settings = parse(text, str(path)) if text is not None else {}
         server = settings.get("server", {})
         chosen = ("server", "data") in overrides or not isinstance(server, dict) or "data" in server
         if not chosen and os.geteuid() != 0:

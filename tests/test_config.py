@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pinetboot import config
+from pinetboot import checking, config
 from pinetboot.config import Config
 from pinetboot.errors import ConfigError, Problem
 from pinetboot.net.addresses import PortRange
@@ -89,7 +89,7 @@ key_file = ""             # RSA-2048 private key that signs boot.img
 
 
 def built(text: str) -> Config:
-    return config.build(config.parse(text, "test.toml"), "test.toml")
+    return config.build(checking.parse(text, "test.toml"), "test.toml")
 
 
 def problems(text: str) -> list[Problem]:
@@ -106,7 +106,7 @@ def paths(text: str) -> list[str]:
 
 
 def documented() -> dict[str, dict[str, Any]]:
-    return config.parse(DOCUMENTED, "test.toml")
+    return checking.parse(DOCUMENTED, "test.toml")
 
 
 def test_every_key_is_known_and_its_default_is_the_one_that_is_written_there() -> None:
@@ -410,7 +410,7 @@ def test_any_choice_of_the_documented_lines_is_good(chosen: set[tuple[str, str]]
 @example(text="\ufeff[server]\n")
 def test_any_text_makes_settings_or_is_refused(text: str) -> None:
     try:
-        mapping = config.parse(text, "test.toml")
+        mapping = checking.parse(text, "test.toml")
     except ConfigError:
         return
     assert tried(mapping) is not None

@@ -1,0 +1,1 @@
+"""The fleet: which Pis there are, and making it true."""

@@ -1,0 +1,1 @@
+"""Images: what Pis boot from, brought in once."""
