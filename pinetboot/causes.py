@@ -1,4 +1,4 @@
-"""Why a boot stops, as values: a rule of the reference's section 7, what was seen, why, and what to do.
+"""Why a boot stops or would, as values: a rule of the reference's section 7, what was seen, why, and what to do.
 
 Belongs here: the sentences, one constructor a rule, so that rehearsal, timeline and doctor say the same.
 """
@@ -6,6 +6,7 @@ Belongs here: the sentences, one constructor a rule, so that rehearsal, timeline
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,24 @@ class Cause:
     what: str
     why: str
     do: str
+
+    def to_json(self) -> dict[str, str]:
+        """The shape that scripts rely on."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was looked at and is not as it should be. `rule` is empty where the reference has none for it.
+
+    `fatal`: a Pi cannot boot; `warning`: something it should have will not work; `info`: worth knowing.
+    """
+
+    severity: Literal["fatal", "warning", "info"]
+    what: str
+    why: str
+    do: str
+    rule: str = ""
 
     def to_json(self) -> dict[str, str]:
         """The shape that scripts rely on."""

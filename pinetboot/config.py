@@ -55,6 +55,12 @@ def _network_or_empty(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} is no URL; https://host/path, say, is")
+    return text
+
+
 def _lease_range(text: str) -> str:
     if text:
         first, _, last = text.partition("-")
@@ -179,6 +185,12 @@ class Fleet(Section):
     rollback_after_s: Annotated[int, Field(ge=0, le=86400)] = 0
 
 
+class Images(Section):
+    """Where images come from that are asked for by name."""
+
+    list_url: Annotated[Text, AfterValidator(_url)] = "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json"
+
+
 class Netconsole(Section):
     """The bootloader's log over UDP."""
 
@@ -205,6 +217,7 @@ class Config(Section):
     nfs: Nfs = Nfs()
     pxe: dict[Annotated[str, Field(pattern=r"^[0-9]{1,5}$")], str] = PXE_LOADERS
     fleet: Fleet = Fleet()
+    images: Images = Images()
     netconsole: Netconsole = Netconsole()
     boot_img: BootImg = BootImg()
 

@@ -33,6 +33,9 @@ _LIVE = {
     ("tftp", "max_transfers_per_address"),
     ("dhcp", "pxe_menu"),
     ("dhcp", "rom_offers_s"),
+    ("fleet", "adopt"),
+    ("fleet", "default_image"),
+    ("fleet", "keep_generations"),
 }
 
 _TOLD = "clients are told"
@@ -94,6 +97,7 @@ class _Daemon:
         else:
             waiting = self._take(config)
             log.write("info", "settings read again", settings=origin, **({"at_restart": waiting} if waiting else {}))
+        self._services.fleet.changed()
         systemd.notify("READY=1")
 
     def _take(self, config: Config) -> list[str]:

@@ -92,5 +92,32 @@ class HttpServed:
     user_agent: str = ""
 
 
-Event = DhcpHeard | TransferStarted | TransferEnded | PacketDropped | HttpServed
+@dataclass(frozen=True, slots=True)
+class FleetRead:
+    """fleet.toml was read, at start or because it changed."""
+
+    pis: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class PiReady:
+    """A Pi has a new generation of its own, and boots it from now on."""
+
+    serial: str
+    hostname: str
+    image: str
+    generation: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFault:
+    """A Pi of the fleet, or with an empty serial the fleet itself, cannot be made what fleet.toml says."""
+
+    serial: str
+    why: str
+
+
+Event = FleetRead | PiReady | FleetFault | DhcpHeard | TransferStarted | TransferEnded | PacketDropped | HttpServed
 Sink = Callable[[Event], None]

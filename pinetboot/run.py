@@ -7,14 +7,20 @@ Never on the loop's thread: every function here waits.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 # Debian keeps mke2fs and its kind where a user's PATH does not look.
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 _MAX_SAID = 300
+_LOOK_S = 0.1
+_PIPE = 1 << 20
 
 
 class ProgramMissing(Exception):
@@ -27,6 +33,10 @@ class ProgramMissing(Exception):
 
 class ProgramFailed(Exception):
     """A program ended with another code than 0; the text is the end of what it said."""
+
+
+class Cancelled(Exception):
+    """The one who asked for the work wants it no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +62,15 @@ def run(
 ) -> Done:
     """Run a program to its end. Raises ProgramMissing, or ProgramFailed for a code that is not among `good`."""
     program = os.fspath(command[0])
-    path = find(program)
-    if path is None:
-        raise ProgramMissing(program)
     try:
         done = subprocess.run(
-            [path, *(os.fspath(part) for part in command[1:])],
+            _found(command),
             input=input_bytes,
             stdin=subprocess.DEVNULL if input_bytes is None else None,
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            env={**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"},
+            env=_environment(),
         )
     except subprocess.TimeoutExpired:
         raise ProgramFailed(f"{program} did not end within {timeout_s:g} s") from None
@@ -74,3 +81,80 @@ def run(
         said = (err or done.stdout.decode("utf-8", "replace").strip())[-_MAX_SAID:]
         raise ProgramFailed(f"{program} failed: {said or f'exit code {done.returncode}'}")
     return Done(done.returncode, done.stdout, err)
+
+
+def follow(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    lines: Callable[[int], None],
+    cancelled: Callable[[], bool],
+    folder: Path | None = None,
+    umask: int = -1,
+) -> None:
+    """Run a program to its end, telling now and then how many lines it has written.
+
+    It runs in `folder`, ours if None, with a `umask`, ours if -1.
+
+    It does not outlive this process: it gets SIGKILL with the thread that waits here (where setpriv is installed), and
+    SIGPIPE when it writes. Raises Cancelled, after ending it, as soon as `cancelled` says so, and else as run() does.
+    """
+    program = os.fspath(command[0])
+    tied = [find("setpriv") or "", "--pdeathsig", "KILL", "--"]
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                [*(tied if tied[0] else ()), *_found(command)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=folder,
+                env=_environment(),
+                umask=umask,
+                pipesize=_PIPE,
+            )
+        except OSError as error:
+            raise ProgramFailed(f"{program} cannot be started: {error.strerror}") from None
+        with process:
+            try:
+                _count_lines(process.stdout, lines, cancelled)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            size = errors.seek(0, os.SEEK_END)
+            errors.seek(max(0, size - _MAX_SAID))
+            said = errors.read().decode("utf-8", "replace").strip()
+            raise ProgramFailed(f"{program} failed: {said or f'exit code {process.returncode}'}")
+
+
+def _count_lines(out: IO[bytes] | None, lines: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
+    if out is None:
+        return
+    count = 0
+    # Woken at the end alone: to be woken by every page of lines would take more time than some programs' work.
+    over = select.poll()
+    over.register(out, 0)
+    os.set_blocking(out.fileno(), False)
+    while True:
+        if cancelled():
+            raise Cancelled
+        over.poll(_LOOK_S * 1000)
+        try:
+            while written := os.read(out.fileno(), _PIPE):
+                count += written.count(b"\n")
+                lines(count)
+        except BlockingIOError:
+            continue
+        return
+
+
+def _found(command: Sequence[str | os.PathLike[str]]) -> list[str]:
+    program = os.fspath(command[0])
+    path = find(program)
+    if path is None:
+        raise ProgramMissing(program)
+    return [path, *(os.fspath(part) for part in command[1:])]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"}

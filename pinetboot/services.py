@@ -8,32 +8,41 @@ from __future__ import annotations
 import asyncio
 import resource
 from contextlib import suppress
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
 
 from pinetboot.boot.data import prepare, seed_folder
+from pinetboot.boot.generated import Served
 from pinetboot.config import Config
 from pinetboot.dhcp.server import ProxyDhcpServer
 from pinetboot.errors import OperatorError
 from pinetboot.events import Event, Sink
+from pinetboot.fleet import trees
+from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.reconcile import Reconciler
 from pinetboot.net.links import LinkWatch
 from pinetboot.observe.identity import Identities
 from pinetboot.tftp.server import TftpServer
 from pinetboot.threads import Pool
 from pinetboot.web.server import HttpServer
-from pinetboot.web.sources import Sources
+from pinetboot.web.sources import Seeded, Seeds, Sources
 
 _FILES_BESIDE_TRANSFERS = 1024
 _FILES_PER_TRANSFER = 2
 
 
 class Services:
-    """TFTP, ProxyDHCP and HTTP as `config` asks for them. Events go to `sink` once identities learned of them."""
+    """TFTP, ProxyDHCP and HTTP as `config` asks for them. Events go on to `sink` after the fleet learned."""
 
-    def __init__(self, config: Config, sink: Sink) -> None:
+    def __init__(self, config: Config, sink: Sink, *, keeps_fleet: bool = True) -> None:
         self.config = config
+        self.keeps_fleet = keeps_fleet
         self.identities = Identities()
-        self.watch = LinkWatch()
         self._sink = sink
         self._pool = Pool()
+        self.fleet = Reconciler(config, self._pool, self._served, sink)
+        self.watch = LinkWatch(lambda _: self.fleet.changed())
         self._state: dict[str, str] = {}
         self._tftp: TftpServer | None = None
         self._dhcp: ProxyDhcpServer | None = None
@@ -48,7 +57,7 @@ class Services:
                 'Use "proxy" beside the DHCP server of your LAN, or "off".',
             )
         raise_file_limit(config.tftp.max_transfers * _FILES_PER_TRANSFER + _FILES_BESIDE_TRANSFERS)
-        tree = prepare(config)
+        tree = prepare(config, self.fleet.names)
         try:
             await self.watch.start()
             _check_interfaces(config, self.watch)
@@ -59,14 +68,13 @@ class Services:
                 self._dhcp = ProxyDhcpServer(config, lambda: self.watch.links, self._take)
                 self._dhcp.start()
             if config.http.enabled:
-                sources = Sources(
-                    tree, seed_folder(config, "default"), self._pool, self._serial_of, self.readiness, self._take
-                )
-                self._http = HttpServer(config, sources)
+                self._http = HttpServer(config, Sources(tree, self._seeds(), self._pool, self.readiness, self._take))
                 await self._http.start()
         except BaseException:
             await self.stop(0)
             raise
+        if self.keeps_fleet:
+            self.fleet.start()
         self._state = {
             "tftp": "ready" if self._tftp else "off",
             "dhcp": "ready" if self._dhcp else "off",
@@ -80,6 +88,7 @@ class Services:
             self._tftp.configure(config.tftp)
         if self._dhcp is not None:
             self._dhcp.configure(config)
+        self.fleet.config = config
 
     def readiness(self) -> dict[str, str]:
         """Each service's state by name: ready, off, or stopping; empty before start() is through."""
@@ -93,17 +102,71 @@ class Services:
         ending = [server.stop(within_s) for server in (self._tftp,) if server is not None]
         if self._http is not None:
             ending.append(self._http.stop())
-        await asyncio.gather(*ending)
+        await asyncio.gather(*ending, self.fleet.stop())
         self.watch.close()
         self._pool.close()
 
     def _take(self, event: Event) -> None:
         self.identities.learn(event)
+        self.fleet.take(event)
         self._sink(event)
 
+    def _served(self, pi: Pi, learned: str) -> Served | None:
+        """What a Pi is told of this host; None while this host has no address."""
+        server = self.config.server.address
+        if server == "auto":
+            links = self.watch.links
+            address = pi.address or learned
+            link = links.towards(IPv4Address(address)) if address and ":" not in address else None
+            link = link or links.by_index.get(links.default_index or 0)
+            link = link or next(iter(links.serving(self.config.server.interfaces)), None)
+            if link is None or link.primary is None:
+                return None
+            server = str(link.primary.ip)
+        nfs = self.config.nfs
+        return Served(
+            server=server,
+            http_port=self.config.http.port,
+            nfs_server=nfs.address or server,
+            nfs_data=nfs.path or str(self.config.data.resolve()),
+            nfs_versions=tuple(nfs.versions),
+        )
+
+    def _seeds(self) -> Seeds:
+        unread = self.fleet.inventory
+        return Seeds(
+            folder_of=partial(seed_folder, self.config),
+            serial_of=self._serial_of,
+            seed_of=self._seed_of,
+            generation_of=partial(_generation_of, self.config.data),
+            known=lambda: not self.keeps_fleet or self.fleet.inventory is not unread,
+            told=lambda: self.config.server.address,
+        )
+
     def _serial_of(self, address: str) -> str | None:
+        pi = self.fleet.inventory.by_address.get(address)
+        if pi is not None:
+            return pi.serial
         sighting = self.identities.of_address(address)
-        return sighting.serial if sighting else None
+        if sighting is None or sighting.serial:
+            return sighting.serial if sighting else None
+        pi = self.fleet.inventory.by_mac.get(sighting.mac or "")
+        return pi.serial if pi else None
+
+    def _seed_of(self, serial: str) -> Seeded | None:
+        pi = self.fleet.inventory.by_serial.get(serial)
+        if pi is None:
+            return None
+        seen = self.fleet.sightings.of(serial)
+        if seen is not None and seen.mac and not pi.mac:
+            pi = pi.model_copy(update={"mac": seen.mac})
+        address = pi.address or (seen.address if seen else "")
+        return Seeded(pi, frozenset({address} if address else ()))
+
+
+def _generation_of(data: Path, serial: str) -> str:
+    number = trees.current(data, serial)
+    return "" if number is None else str(number)
 
 
 def _check_interfaces(config: Config, watch: LinkWatch) -> None:

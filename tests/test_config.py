@@ -79,6 +79,9 @@ default_image = ""
 keep_generations = 2
 rollback_after_s = 0
 
+[images]
+list_url = "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json"
+
 [netconsole]
 enabled = false
 port = 6666

@@ -9,15 +9,15 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from pinetboot.boot.resolver import BootTree
+from pinetboot.boot.resolver import BootTree, Names
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
 
 _PRIVATE = ("pis", "images", "cloud-init", "state")
 
 
-def prepare(config: Config) -> BootTree:
-    """Make the directories that are missing and return the tree to serve. Raises OperatorError."""
+def prepare(config: Config, names: Names | None = None) -> BootTree:
+    """Make the directories that are missing and return the tree to serve, by `names`. Raises OperatorError."""
     data = config.data
     try:
         data.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def prepare(config: Config) -> BootTree:
         raise OperatorError(f"tftp.root {root} is no directory", "Make it, or name another.")
     if not os.access(root, os.R_OK | os.X_OK):
         raise OperatorError(f"the boot tree {root} may not be read by this user", f"Run `chmod a+rx {root}`.")
-    tree = BootTree(root, data / "pis" if root == data / "boot" else None)
+    tree = BootTree(root, data / "pis" if root == data / "boot" else None, names)
     tree.is_remote()
     return tree
 

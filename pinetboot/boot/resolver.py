@@ -12,12 +12,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, Protocol
 
 from pinetboot.boot import beneath
 
@@ -99,17 +99,28 @@ def _close(fd: int) -> None:
         os.close(fd)
 
 
+class Names(Protocol):
+    """What a name means that the tree itself does not have."""
+
+    def folders(self, asked: str) -> Sequence[str]:
+        """Other names of the folder that a Pi asked for: its serial for its MAC, lower case for upper, and so on."""
+
+    def stand_in(self, path: str) -> Path | None:
+        """A file from elsewhere for a path that is missing, trusted to be ours."""
+
+
 @dataclass(frozen=True)
 class BootTree:
     """The tree below `root`. `pis` is where `boot/<serial>` links may lead, None where there are no such links."""
 
     root: Path
     pis: Path | None = None
+    names: Names | None = None
 
     def open_now(self, path: str) -> BootFile | None:
         """Open a normal path when the kernel's caches can answer, None otherwise. Raises NotServed."""
         try:
-            found = self._find(path, beneath.open_cached, beneath.open_plain_cached)
+            found = self._find_by_any_name(path, beneath.open_cached, beneath.open_plain_cached)
         except OSError as error:
             # EXDEV may be no more than another file system mounted in the tree.
             if error.errno == errno.EXDEV:
@@ -120,7 +131,7 @@ class BootTree:
     def open(self, path: str) -> BootFile:
         """Open a normal path, waiting for the storage as long as it takes. Raises NotServed."""
         try:
-            found = self._find(path, beneath.open_beneath, beneath.open_plain)
+            found = self._find_by_any_name(path, beneath.open_beneath, beneath.open_plain)
         except OSError as error:
             raise _answer(error) from None
         if found is None:
@@ -137,6 +148,24 @@ class BootTree:
     @cached_property
     def _remote(self) -> bool:
         return any(path is not None and _REMOTE.fullmatch(_file_system(path)) for path in (self.root, self.pis))
+
+    def _find_by_any_name(self, path: str, opener: _Opener, plain: _Opener) -> int | None:
+        try:
+            return self._find(path, opener, plain)
+        except OSError as error:
+            if self.names is None or error.errno not in _MISSING:
+                raise
+            missing = error
+        folder, _, rest = path.partition("/")
+        if not rest:
+            elsewhere = self.names.stand_in(path)
+            return os.open(elsewhere, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW) if elsewhere else _raise(missing)
+        if not os.path.lexists(self.root / folder):
+            for other in self.names.folders(folder):
+                # The first of a Pi's folders that is there is its tree; what that one lacks is missing.
+                if os.path.lexists(self.root / other):
+                    return self._find(f"{other}/{rest}", opener, plain)
+        raise missing
 
     def _find(self, path: str, opener: _Opener, plain: _Opener) -> int | None:
         top = os.open(self.root, _DIRECTORY)
@@ -169,6 +198,10 @@ class BootTree:
             return None
         link = _OWN_LINK.fullmatch(target)
         return f"{serial}/{link[2]}/boot" if link is not None and link[1] == serial else None
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _regular(path: str, found: int, *, mounts: bool) -> BootFile:

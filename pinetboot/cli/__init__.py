@@ -9,6 +9,8 @@ import typer
 
 from pinetboot import __version__
 from pinetboot.cli.demo import demo
+from pinetboot.cli.image import app as image_app
+from pinetboot.cli.pi import app as pi_app
 from pinetboot.cli.rehearse import rehearse
 from pinetboot.cli.serve import serve
 from pinetboot.errors import OperatorError
@@ -25,6 +27,8 @@ app = typer.Typer(
 app.command("serve")(serve)
 app.command("demo")(demo)
 app.command("rehearse")(rehearse)
+app.add_typer(image_app, name="image")
+app.add_typer(pi_app, name="pi")
 
 
 def _version(wanted: bool) -> None:

@@ -75,7 +75,7 @@ async def _start(data: Path, sink: Callable[[Event], None]) -> Stage:
             dhcp=Dhcp(port=dhcp_port),
             http=Http(port=http_port),
         )
-        services = Services(config, sink)
+        services = Services(config, sink, keeps_fleet=False)
         try:
             await services.start()
         except OperatorError as error:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
 import aiohttp
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that has begun: its status, its headers (case does not count), and its body in parts."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    parts: AsyncIterator[bytes]
 
 
 async def get(
@@ -14,7 +28,7 @@ async def get(
     """
     connector = aiohttp.TCPConnector(local_addr=(local, 0) if local else None, force_close=True)
     timeout = aiohttp.ClientTimeout(total=timeout_s)
-    try:
+    with _sentences(timeout_s):
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, headers={"User-Agent": user_agent}) as session,
             session.get(url) as response,
@@ -25,6 +39,37 @@ async def get(
                 if len(body) > most:
                     raise OSError(f"more than {most} bytes")
             return response.status, bytes(body)
+
+
+@asynccontextmanager
+async def opened(
+    url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, silence_s: float, user_agent: str
+) -> AsyncIterator[Answer]:
+    """Ask for something large, to be read as it comes, as it is (no Content-Encoding is undone).
+
+    A server may take its time as long as it is not silent for `silence_s`. Proxies come from the environment.
+    Raises OSError with a sentence for everything that keeps the answer from coming to its end.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
+    with _sentences(silence_s):
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True),
+                timeout=timeout,
+                headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
+                auto_decompress=False,
+                trust_env=True,
+            ) as session,
+            session.request(method, url, headers=headers, allow_redirects=True) as response,
+        ):
+            parts = response.content.iter_chunked(1 << 18)
+            yield Answer(response.status, response.reason or "", response.headers, aiter(parts))
+
+
+@contextmanager
+def _sentences(timeout_s: float) -> Iterator[None]:
+    try:
+        yield
     except TimeoutError:
         raise OSError(f"no answer within {timeout_s:g} seconds") from None
     except (aiohttp.ClientError, ValueError) as error:

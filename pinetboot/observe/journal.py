@@ -5,10 +5,21 @@ Belongs here: the wording, and the rate at which lines that a peer can provoke m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from pinetboot.boot.names import printable
-from pinetboot.events import DhcpHeard, Event, HttpServed, Outcome, PacketDropped, TransferEnded, TransferStarted
+from pinetboot.events import (
+    DhcpHeard,
+    Event,
+    FleetFault,
+    FleetRead,
+    HttpServed,
+    Outcome,
+    PacketDropped,
+    PiReady,
+    TransferEnded,
+    TransferStarted,
+)
 
 _PER_S = 20.0
 _BURST = 100.0
@@ -36,6 +47,13 @@ _OUTCOMES = {
     Outcome.FAILED: ("error", "transfer failed"),
     Outcome.STOPPED: ("warning", "transfer ended by our stop"),
 }
+_PLAIN: dict[type[Event], tuple[str, str]] = {
+    TransferStarted: ("debug", "transfer started"),
+    DhcpHeard: ("info", "boot offered"),
+    FleetRead: ("info", "fleet read"),
+    PiReady: ("info", "Pi made ready"),
+}
+_SHOWN = {"why", "serial", "pis", "images"}
 # Lines that one busy boot makes by rights, and are never held back.
 _ALWAYS = {Outcome.SENT, Outcome.UNCONFIRMED}
 
@@ -51,46 +69,41 @@ def _heading(event: Event) -> tuple[str, str]:
     match event:
         case TransferEnded():
             return _OUTCOMES[event.outcome]
-        case TransferStarted():
-            return "debug", "transfer started"
         case DhcpHeard(answered=None):
             level = "info" if event.model and event.kind == "DISCOVER" else "debug"
             return level, f"dhcp {event.kind.lower()} left alone"
-        case DhcpHeard():
-            return "info", "boot offered"
         case HttpServed():
             return "info" if event.kind in {"seed", "boot"} else "debug", f"http {event.kind}"
         case PacketDropped():
             return "warning", f"{event.service} packet dropped"
+        case FleetFault():
+            return "warning", "Pi not as it should be" if event.serial else "fleet left as it was"
+    return _PLAIN[type(event)]
 
 
 def _fields(event: Event) -> dict[str, object]:
     match event:
         case TransferEnded():
             return _transfer(event)
-        case TransferStarted():
-            return {
-                "path": printable(event.path),
-                "bytes": event.size,
-                "blksize": event.blksize,
-                "windowsize": event.windowsize,
-            }
         case DhcpHeard():
             return _dhcp(event)
+        case TransferStarted():
+            shown = {"bytes": event.size, "blksize": event.blksize, "windowsize": event.windowsize}
+            return {"path": printable(event.path), **shown}
         case HttpServed():
-            return {
-                "method": event.method,
-                "path": printable(event.path),
-                "status": event.status,
-                "bytes": event.sent_bytes,
-            }
-        case PacketDropped():
-            return {"why": event.why}
+            shown = {"status": event.status, "bytes": event.sent_bytes}
+            return {"method": event.method, "path": printable(event.path), **shown}
+        case PiReady():
+            return asdict(event) | {"seconds": round(event.seconds, 1)}
+    return {name: value for name, value in asdict(event).items() if name in _SHOWN and value != ""}
 
 
 def client_of(event: Event) -> str | None:
     """Say which address an event is about, None where it has none yet."""
-    return None if isinstance(event, DhcpHeard) else event.client
+    match event:
+        case DhcpHeard() | FleetRead() | PiReady() | FleetFault():
+            return None
+    return event.client
 
 
 def _dhcp(event: DhcpHeard) -> dict[str, object]:

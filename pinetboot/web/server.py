@@ -27,6 +27,7 @@ class HttpServer:
         app[SOURCES] = sources
         for name in cloudinit.SEED_FILES:
             app.router.add_get(f"/{name}", seed.get)
+        app.router.add_get("/seed/{serial}/{name}", seed.get_by_serial)
         app.router.add_get("/", index.get)
         app.router.add_get("/boot/{path:.+}", boot.get)
         app.router.add_get("/healthz", health.healthz)
@@ -61,7 +62,9 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = 499
         raise
     except Exception as error:
-        raise web.HTTPInternalServerError(text=f"{type(error).__name__}: {error}\n") from error
+        # A fault of ours over a seed may have its text in it.
+        what = type(error).__name__ if _kind(request.path) == "seed" else f"{type(error).__name__}: {error}"
+        raise web.HTTPInternalServerError(text=f"{what}\n") from error
     else:
         return response
     finally:
@@ -74,7 +77,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _kind(path: str) -> str:
     """Say which part of the daemon a path asks: seed, boot, health, or a page for people."""
     first = path.removeprefix("/").partition("/")[0]
-    if first in cloudinit.SEED_FILES:
+    if first == "seed" or first in cloudinit.SEED_FILES:
         return "seed"
     if first in {"healthz", "readyz"}:
         return "health"

@@ -64,7 +64,7 @@ _PI4_FILES = {
 
 @dataclass(frozen=True)
 class Load:
-    """One load: `clients` run a script `runs` times, `rate` a second (0: as fast as they can); `expected` bytes each."""
+    """One load: `clients` run a script `runs` times, `rate` a second (0: at once); `expected` bytes each."""
 
     name: str
     script: str

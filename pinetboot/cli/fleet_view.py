@@ -1,0 +1,171 @@
+"""The fleet as people and scripts read it: from fleet.toml, the trees, and what the daemon saw.
+
+Belongs here: joining and laying out. It reads files alone, so it works with and without a running daemon.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pinetboot.fleet import state, store, trees
+from pinetboot.fleet.inventory import Inventory
+from pinetboot.fleet.pi import Pi
+from pinetboot.observe.sightings import Seen
+
+_BOOTING_S = 120.0
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One Pi. `pi` is None for one that was seen and is in no fleet, `seen` for one that never was."""
+
+    serial: str
+    pi: Pi | None
+    seen: Seen | None
+    generation: trees.Generation | None
+
+    @property
+    def address(self) -> str:
+        """The address that is written down, else the one last seen."""
+        return (self.pi.address if self.pi else "") or (self.seen.address if self.seen else "")
+
+    @property
+    def mac(self) -> str:
+        """The MAC that is written down, else the one last seen."""
+        return (self.pi.mac if self.pi else "") or (self.seen.mac if self.seen else "")
+
+    @property
+    def image(self) -> str:
+        """The image that it is to boot; that of its trees where none is written down."""
+        return (self.pi.image if self.pi else "") or (self.generation.image if self.generation else "")
+
+    @property
+    def state(self) -> str:
+        """In one word, for people."""
+        if self.pi is None:
+            return "new"
+        if self.generation is None:
+            return "not ready"
+        return "ready"
+
+
+def collect(data: Path) -> list[Row]:
+    """Every Pi of the fleet in its order, then those that were only seen. Raises OperatorError."""
+    inventory = store.read(data)
+    seen = {one.serial: one for one in state.seen(data)}
+    rows = [Row(pi.serial, pi, seen.get(pi.serial), _booted(data, pi.serial)) for pi in inventory.pis]
+    rows += [Row(one.serial, None, one, None) for one in seen.values() if one.serial not in inventory.by_serial]
+    return rows
+
+
+def _booted(data: Path, serial: str) -> trees.Generation | None:
+    current = trees.current(data, serial)
+    return next((one for one in trees.generations(data, serial) if one.number == current), None)
+
+
+def to_json(row: Row) -> dict[str, Any]:
+    """The shape that scripts rely on, without `boot`."""
+    recent = row.seen is not None and time.time() - row.seen.last < _BOOTING_S
+    return {
+        "serial": row.serial,
+        "mac": row.mac or None,
+        "model": (row.seen.model or None) if row.seen else None,
+        "hostname": row.pi.name if row.pi else None,
+        "image": row.image or None,
+        "generation": row.generation.number if row.generation else None,
+        "address": row.address or None,
+        "known": row.pi is not None,
+        "state": "booting" if recent else "unseen",
+        "stage": None,
+        "ready": row.state == "ready",
+        "last_seen": datetime.fromtimestamp(row.seen.last, UTC).isoformat(timespec="seconds") if row.seen else None,
+    }
+
+
+def table(rows: list[Row]) -> Table:
+    """Lay the fleet out for a terminal."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("serial", "hostname", "model", "image", "generation", "address", "last boot", "state"):
+        shown.add_column(head)
+    for row in rows:
+        texts = [
+            row.serial,
+            row.pi.name if row.pi else "",
+            row.seen.model if row.seen else "",
+            row.image,
+            str(row.generation.number) if row.generation else "",
+            row.address,
+            _ago(time.time() - row.seen.last) if row.seen else "never",
+        ]
+        colour = {"ready": "green", "new": "yellow"}.get(row.state, "red")
+        shown.add_row(*(escape(text) or "-" for text in texts), f"[{colour}]{row.state}[/]")
+    return shown
+
+
+def details(data: Path, row: Row) -> list[tuple[str, str]]:
+    """All that is known of one Pi, (label, text) a line."""
+    lines = [
+        ("serial", row.serial),
+        ("state", row.state),
+        ("hostname", row.pi.name if row.pi else "-"),
+        ("mac", row.mac or "-"),
+        ("model", (row.seen.model if row.seen else "") or "-"),
+        ("address", row.address or "-"),
+        ("image", row.image or "-"),
+        ("last boot", _ago(time.time() - row.seen.last) if row.seen else "never"),
+    ]
+    booted = trees.current(data, row.serial)
+    for one in trees.generations(data, row.serial):
+        mark = ", boots this" if one.number == booted else ", rolled back from" if one.rejected else ""
+        lines.append(("generation", f"{one.number}: {one.image}, root {one.root}{mark}"))
+    if row.pi is not None:
+        lines += [("disk", f"{disk.mount}, {disk.size}") for disk in row.pi.disks]
+        said = (("root", row.pi.root), ("seed", row.pi.seed), ("cmdline", row.pi.cmdline))
+        lines += [(key, text) for key, text in said if text]
+    return lines
+
+
+def contents(own: Path) -> str:
+    """Say what a Pi's folder holds, in a few words."""
+    generations = [one.name for one in own.iterdir() if one.name.isdigit()]
+    disks = [one.name for one in (own / "disks").iterdir()] if (own / "disks").is_dir() else []
+    parts = [f"{len(generations)} generation{'' if len(generations) == 1 else 's'}"] if generations else []
+    parts += [f"{len(disks)} disk{'' if len(disks) == 1 else 's'}"] if disks else []
+    parts += ["its ssh host keys and machine-id"] if (own / "identity").is_dir() else []
+    return ", ".join(parts) or "nothing"
+
+
+def ansible(inventory: Inventory, rows: list[Row]) -> dict[str, Any]:
+    """A dynamic inventory: every Pi with its address and `data`, in a group for each image, seed and role."""
+    hosts: dict[str, Any] = {}
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row.pi is None:
+            continue
+        name = row.pi.name
+        facts = {"pinetboot_serial": row.serial, "pinetboot_image": row.image, **row.pi.data}
+        hosts[name] = facts | ({"ansible_host": row.address} if row.address else {})
+        for kind, value in (("image", row.image), ("seed", row.pi.seed), ("role", row.pi.data.get("role"))):
+            if value:
+                group = "".join(char if char.isalnum() else "_" for char in f"{kind}_{value}")
+                groups.setdefault(group, []).append(name)
+    return {
+        "_meta": {"hostvars": hosts},
+        "all": {"children": ["ungrouped", *groups], "hosts": [pi.name for pi in inventory.pis]},
+        **{group: {"hosts": names} for group, names in groups.items()},
+    }
+
+
+def _ago(seconds: float) -> str:
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name} ago"
+    return "just now"

@@ -1,0 +1,260 @@
+"""`pinetboot pi`: the fleet from the command line. What it changes is fleet.toml; the daemon makes it true."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pinetboot.cli import fleet_view
+from pinetboot.errors import OperatorError
+from pinetboot.fleet import state, store, trees
+from pinetboot.fleet.inventory import Inventory
+from pinetboot.fleet.pi import Pi, parse_serial
+from pinetboot.settings import Source
+
+app = typer.Typer(help="The Pis in fleet.toml: add, list, show, set, upgrade, roll back, remove.", no_args_is_help=True)
+
+_Serial = Annotated[str, typer.Argument(help="The Pi's serial: the last eight hex digits in /proc/cpuinfo.")]
+_Config = Annotated[Path | None, typer.Option(help="Settings file.", envvar="PINETBOOT_CONFIG")]
+_Data = Annotated[str | None, typer.Option(help="Data directory.")]
+_Mac = Annotated[str | None, typer.Option(help="MAC address; learned by itself.")]
+_Hostname = Annotated[str | None, typer.Option(help="Host name.", show_default="pi-<serial>")]
+_Image = Annotated[str | None, typer.Option(help="Image to boot.")]
+_Root = Annotated[str | None, typer.Option(help="nfs, or none for an initramfs alone.")]
+_Address = Annotated[str | None, typer.Option(help="IPv4 address that its root is exported to.")]
+_Seed = Annotated[str | None, typer.Option(help="Folder of its seed templates below cloud-init/.")]
+_Cmdline = Annotated[str | None, typer.Option(help="Words to add to cmdline.txt.")]
+_Disk = Annotated[list[str] | None, typer.Option("--disk", help="A disk of its own, MOUNT:SIZE; may be given again.")]
+_Boot = Annotated[str | None, typer.Option(help="files, or img for a boot.img.")]
+_Ssh = Annotated[bool | None, typer.Option("--ssh/--no-ssh", help="Have the SSH server enabled.")]
+_Userconf = Annotated[str | None, typer.Option(help="USER:PASSWORD-HASH of the first user.")]
+_Value = Annotated[list[str] | None, typer.Option("--value", help="KEY=VALUE for seed templates; may be given again.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _folder(config: Path | None, data: str | None) -> Path:
+    flags = {("server", "data"): (data, "--data")} if data is not None else {}
+    return Source(config, flags).load()[0].data
+
+
+def _serial(text: str) -> str:
+    try:
+        return parse_serial(text)
+    except ValueError as error:
+        raise OperatorError(str(error)) from None
+
+
+def _known(inventory: Inventory, serial: str) -> Pi:
+    pi = inventory.by_serial.get(serial)
+    if pi is None:
+        raise OperatorError(f"the Pi {serial} is not in fleet.toml", f"Add it with `pinetboot pi add {serial}`.")
+    return pi
+
+
+def _disks(given: list[str] | None) -> list[dict[str, str]] | None:
+    if not given:
+        return None
+    disks = []
+    for text in given:
+        mount, colon, size = text.rpartition(":")
+        if not colon:
+            raise OperatorError(f"--disk {text} is not MOUNT:SIZE", "Write --disk /var/lib/rancher:20G, say.")
+        disks.append({"mount": mount, "size": size})
+    return disks
+
+
+def _values(given: list[str] | None) -> dict[str, str] | None:
+    if not given:
+        return None
+    pairs = [text.partition("=") for text in given]
+    for name, sign, _ in pairs:
+        if not sign or not name:
+            raise OperatorError(f"--value {name} is not KEY=VALUE", "Write --value role=agent, say.")
+    return {name: value for name, _, value in pairs}
+
+
+def _given(**keys: Any) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+@app.command()
+def add(
+    serial: _Serial,
+    *,
+    mac: _Mac = None,
+    hostname: _Hostname = None,
+    image: _Image = None,
+    root: _Root = None,
+    address: _Address = None,
+    seed: _Seed = None,
+    cmdline: _Cmdline = None,
+    disk: _Disk = None,
+    boot: _Boot = None,
+    ssh: _Ssh = None,
+    userconf: _Userconf = None,
+    value: _Value = None,
+    config: _Config = None,
+    data: _Data = None,
+) -> None:
+    """Write a Pi into fleet.toml; a running daemon makes its trees. What was seen of it on the network is filled in."""
+    folder, serial = _folder(config, data), _serial(serial)
+    if serial in store.read(folder).by_serial:
+        typer.echo(f"pinetboot: {serial} is in fleet.toml already; `pinetboot pi set {serial}` changes it", err=True)
+        raise typer.Exit(1)
+    seen = next((one for one in state.seen(folder) if one.serial == serial), None)
+    entry = _given(
+        serial=serial,
+        mac=mac or (seen.mac or None if seen else None),
+        hostname=hostname,
+        image=image,
+        root=root,
+        address=address,
+        seed=seed,
+        cmdline=cmdline,
+        disks=_disks(disk),
+        boot=boot,
+        ssh=ssh,
+        userconf=userconf,
+        data=_values(value),
+    )
+    pi = store.add(folder, entry).by_serial[serial]
+    model = f", a {seen.model}" if seen and seen.model else ""
+    typer.echo(f"{serial} is in the fleet as {pi.name}{model}")
+
+
+@app.command("set")
+def change(
+    serial: _Serial,
+    *,
+    mac: _Mac = None,
+    hostname: _Hostname = None,
+    image: _Image = None,
+    root: _Root = None,
+    address: _Address = None,
+    seed: _Seed = None,
+    cmdline: _Cmdline = None,
+    disk: _Disk = None,
+    boot: _Boot = None,
+    ssh: _Ssh = None,
+    userconf: _Userconf = None,
+    value: _Value = None,
+    config: _Config = None,
+    data: _Data = None,
+) -> None:
+    """Change what fleet.toml says of a Pi; an empty text takes a key out. Another image is booted at its next boot."""
+    folder, serial = _folder(config, data), _serial(serial)
+    _known(store.read(folder), serial)
+    texts = _given(
+        mac=mac,
+        hostname=hostname,
+        image=image,
+        root=root,
+        address=address,
+        seed=seed,
+        cmdline=cmdline,
+        boot=boot,
+        userconf=userconf,
+    )
+    values = {key: text or None for key, text in texts.items()}
+    values |= _given(disks=_disks(disk), ssh=ssh, data=_values(value))
+    if not values:
+        raise OperatorError("nothing to set was given", "See `pinetboot pi set --help`.")
+    store.change(folder, serial, values)
+    typer.echo(f"{serial}: {', '.join(values)} set")
+
+
+@app.command("list")
+def show_all(
+    *,
+    as_json: _Json = False,
+    ansible: Annotated[bool, typer.Option("--ansible", help="Print an Ansible inventory.")] = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> None:
+    """List the fleet, and every Pi that was seen and is not in it."""
+    folder = _folder(config, data)
+    pis = fleet_view.collect(folder)
+    if ansible:
+        typer.echo(json.dumps(fleet_view.ansible(store.read(folder), pis), indent=2))
+    elif as_json:
+        typer.echo(json.dumps({"pis": [fleet_view.to_json(one) for one in pis]}, indent=2))
+    else:
+        console = Console(highlight=False)
+        if pis:
+            console.print(fleet_view.table(pis))
+        else:
+            console.print("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
+
+
+@app.command()
+def show(serial: _Serial, *, as_json: _Json = False, config: _Config = None, data: _Data = None) -> None:
+    """Show all that is known of one Pi."""
+    folder, serial = _folder(config, data), _serial(serial)
+    found = next((one for one in fleet_view.collect(folder) if one.serial == serial), None)
+    if found is None:
+        typer.echo(f"pinetboot: {serial} is not in fleet.toml, and was never seen", err=True)
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(fleet_view.to_json(found), indent=2))
+    else:
+        for label, text in fleet_view.details(folder, found):
+            typer.echo(f"{label:<12} {text}")
+
+
+@app.command()
+def upgrade(serial: _Serial, *, config: _Config = None, data: _Data = None) -> None:
+    """Have a Pi boot the image of its name as it is now, in a new generation; `rollback` goes back."""
+    folder, serial = _folder(config, data), _serial(serial)
+    _known(store.read(folder), serial)
+    state.want_upgrade(folder, serial)
+    typer.echo(f"{serial} gets a new generation from its image; it boots that from its next boot on")
+
+
+@app.command()
+def rollback(serial: _Serial, *, config: _Config = None, data: _Data = None) -> None:
+    """Have a Pi boot the generation before the one it boots now."""
+    folder, serial = _folder(config, data), _serial(serial)
+    pi = _known(store.read(folder), serial)
+    current = trees.current(folder, serial)
+    held = trees.generations(folder, serial)
+    earlier = [one for one in held if not one.rejected and current is not None and one.number < current]
+    if current is None or not earlier:
+        typer.echo(f"pinetboot: {serial} has no earlier generation to go back to", err=True)
+        raise typer.Exit(1)
+    target = earlier[-1]
+    if pi.image != target.image:
+        store.change(folder, serial, {"image": target.image})
+    trees.reject(folder, serial, current)
+    state.ask(folder)
+    typer.echo(f"{serial} goes back to generation {target.number} ({target.image}), from its next boot on")
+
+
+@app.command()
+def remove(
+    serial: _Serial,
+    *,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its trees, disks and identity as well.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> None:
+    """Take a Pi out of fleet.toml. Its trees, disks and identity are kept, unless --purge is given."""
+    folder, serial = _folder(config, data), _serial(serial)
+    _known(store.read(folder), serial)
+    own = folder / "pis" / serial
+    if purge and own.exists():
+        typer.echo(f"This deletes {own}: {fleet_view.contents(own)}. A Pi that runs from it stops working.")
+        if not yes and not typer.confirm("Delete it?"):
+            raise typer.Exit(1)
+    store.drop(folder, serial)
+    trees.unlink(folder, serial)
+    if purge:
+        trees.purge(folder, serial)
+        typer.echo(f"{serial} is out of the fleet, and {own} is gone")
+    else:
+        kept = f"; {own} is kept" if own.exists() else ""
+        typer.echo(f"{serial} is out of the fleet{kept}")

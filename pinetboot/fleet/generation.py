@@ -1,0 +1,257 @@
+"""Turning an image into one Pi's own generation of trees, and taking one away.
+
+Belongs here: the order of the steps, which is what makes them safe: a generation is built beside its place, brought to
+disk, and renamed in; removing begins with a rename. Whenever it is cut off, no half tree has a number for a name.
+Every function waits, and belongs in a thread. When to make which generation is `fleet.reconcile`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pinetboot import checking, files, run
+from pinetboot.boot import generated
+from pinetboot.boot.generated import Served, TreeFacts
+from pinetboot.causes import Finding
+from pinetboot.errors import ConfigError, OperatorError
+from pinetboot.fleet import clone, disks, facts, furnish, identity, made
+from pinetboot.fleet.inside import Tree
+from pinetboot.fleet.made import Made
+from pinetboot.fleet.pi import Pi
+
+_NEW: Final = ".new-"
+_GONE: Final = ".gone-"
+_MAX_CMDLINE: Final = 1 << 16
+_WHOLE: Final = 100
+
+
+def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
+    data: Path,
+    pi: Pi,
+    image: Path,
+    number: int,
+    served: Served,
+    progress: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> list[Finding]:
+    """Make pis/<serial>/<number>/{boot,root} from the image in the folder `image`; says what it lacks.
+
+    `progress` is told per cent. Raises OperatorError, and run.Cancelled once `cancelled` says so.
+    """
+    own = data / "pis" / pi.serial
+    place, beside = own / str(number), own / f"{_NEW}{number}"
+    _check(pi, image, place, served)
+    try:
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.settle(own.parent)
+        clone.discard(beside)
+        beside.mkdir(mode=0o700)
+        found: list[Finding] = []
+        if pi.root == "nfs":
+            identity.ensure(own, pi.name)
+            found += disks.ensure(own, pi)
+        of_image, total = _image(image)
+        looked = facts.look(image / "boot", image / "root" if pi.root == "nfs" else None)
+        found += facts.findings(pi, looked, facts.boot_names(image / "boot"), None, served)
+        _copy(pi, image, beside, total=total, progress=progress, cancelled=cancelled)
+        if pi.root == "nfs":
+            with Tree(beside / "root") as tree:
+                found += furnish.root(tree, own, pi, served, generation=str(number), facts=looked)
+        with Tree(beside / "boot") as tree:
+            texts = _write_boot(tree, pi, served, str(number), looked)
+            found += facts.of_the_command_line(tree.text(looked.cmdlines[0]) or "")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        words = generated.added(texts[looked.cmdlines[0]], pi)
+        told = Made(image.name, of_image, now, pi.root, words, pi.ssh, made.digest(pi), texts)
+        files.write(beside / made.NAME, made.to_text(told).encode(), mode=0o600)
+        clone.settle(beside)
+        files.move(beside, place)
+    except (run.ProgramMissing, run.ProgramFailed, OSError) as error:
+        clone.discard(beside)
+        raise _blamed(error, pi) from None
+    except BaseException:
+        clone.discard(beside)
+        raise
+    progress(_WHOLE)
+    return found
+
+
+def refresh(data: Path, pi: Pi, number: int, served: Served) -> bool:
+    """Bring the managed files in the boot tree of a finished generation up to date; says whether any changed.
+
+    cmdline.txt is made from the one that stands, so that words of the user's own stay, and those of an earlier
+    fleet.toml go. `ssh` and `userconf.txt`, which the Pi itself takes away, are written again only when their setting
+    has changed. The root is looked at alone. Raises OperatorError.
+    """
+    generation = data / "pis" / pi.serial / str(number)
+    told = made.read(generation)
+    if told is None:
+        return False
+    if pi.root != told.root:
+        pi = pi.model_copy(update={"root": told.root})
+    root = generation / "root" if told.root == "nfs" else None
+    looked = facts.look(generation / "boot", root, releases=False)
+    try:
+        with Tree(generation / "boot") as tree:
+            changed, words = _rewrite(tree, pi, served, str(number), looked=looked, told=told)
+            set_anew = told.ssh != pi.ssh, told.userconf != made.digest(pi)
+            furnish.unset(tree, ssh=set_anew[0] and not pi.ssh, userconf=set_anew[1] and not pi.userconf)
+            furnish.settings(tree, pi, ssh=set_anew[0], userconf=set_anew[1])
+        now = replace(told, added=words, ssh=pi.ssh, userconf=made.digest(pi))
+        if now != told:
+            files.write(generation / made.NAME, made.to_text(now).encode(), mode=0o600)
+    except OSError as error:
+        raise OperatorError(
+            f"the boot files of {pi.name} cannot be written: {error.strerror or error}",
+            f"Look at {generation / 'boot'}.",
+        ) from None
+    return changed or any(set_anew)
+
+
+def remove(data: Path, serial: str, number: int) -> None:
+    """Take a generation away: out of sight at once, then off the disk. Raises OperatorError."""
+    place = data / "pis" / serial / str(number)
+    gone = place.with_name(f"{_GONE}{number}")
+    clone.discard(gone)
+    while gone.exists():
+        gone = gone.with_name(f"{gone.name}~")
+    try:
+        files.move(place, gone)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OperatorError(f"{place} cannot be removed: {error.strerror}") from None
+    clone.discard(gone)
+
+
+def sweep(data: Path) -> None:
+    """Delete what a run that was cut off left half made or half removed. Belongs before any other work begins."""
+    for own in _entries(data / "pis"):
+        if own.name.startswith(_GONE):
+            clone.discard(Path(own.path))
+        elif own.is_dir(follow_symlinks=False):
+            for entry in _entries(Path(own.path)):
+                if entry.name.startswith((_NEW, _GONE)):
+                    clone.discard(Path(entry.path))
+                elif entry.name.isdigit():
+                    _sweep_files(Path(entry.path))
+
+
+def _sweep_files(generation: Path) -> None:
+    for folder in (generation, generation / "boot"):
+        for entry in _entries(folder):
+            if entry.name.startswith(files.TEMPORARY):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:
+        return []
+
+
+def _check(pi: Pi, image: Path, place: Path, served: Served) -> None:
+    if place.exists():
+        raise OperatorError(f"{pi.name} has a generation {place.name} already", "Move it away, or use another number.")
+    if not (image / "boot").is_dir():
+        raise OperatorError(
+            f"there is no image {image.name}", f"Run `pinetboot image add SOURCE --name {image.name}`, or name another."
+        )
+    if pi.root == "none":
+        return
+    if not (image / "root").is_dir():
+        raise OperatorError(
+            f"the image {image.name} has no root tree, which {pi.name} needs",
+            'Bring the image in again as root, or set root = "none" for this Pi.',
+        )
+    unusable = served.unusable()
+    if unusable:
+        raise OperatorError(
+            f"the data directory {served.nfs_data} {unusable}", "Use a data directory of letters, digits, '-' and '.'."
+        )
+
+
+def _image(image: Path) -> tuple[str, int]:
+    """Read which import of an image this is, and how many files it has; 0 where that is not known."""
+    path = image / "image.toml"
+    try:
+        told = checking.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return "", 0
+    count = told.get("files")
+    return str(told.get("identity", "")), count if isinstance(count, int) else 0
+
+
+def _copy(
+    pi: Pi,
+    image: Path,
+    beside: Path,
+    *,
+    total: int,
+    progress: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> None:
+    done = 0
+    for name in ("boot", "root") if pi.root == "nfs" else ("boot",):
+        before = done
+
+        def count(files_so_far: int, before: int = before) -> None:
+            nonlocal done
+            done = before + files_so_far
+            if total:
+                progress(min(_WHOLE - 1, done * _WHOLE // total))
+
+        clone.clone(image / name, beside, files=count, cancelled=cancelled)
+
+
+def _write_boot(tree: Tree, pi: Pi, served: Served, number: str, looked: TreeFacts) -> dict[str, str]:
+    """Write the managed files of a boot tree that is being made; returns the image's own command lines."""
+    texts = {name: tree.text(name, _MAX_CMDLINE) or "" for name in looked.cmdlines}
+    for name, text in texts.items():
+        tree.write(name, generated.cmdline(text, pi, served, number, looked))
+    furnish.settings(tree, pi)
+    return texts
+
+
+def _rewrite(
+    tree: Tree, pi: Pi, served: Served, number: str, *, looked: TreeFacts, told: Made
+) -> tuple[bool, list[str]]:
+    """Rewrite the command lines that are not as they should be; says whether any was, and which words were added."""
+    wanted = generated.words(pi.cmdline)
+    old = [word for word in told.added if word not in wanted]
+    words = [word for word in told.added if word in wanted]
+    changed = False
+    for name in looked.cmdlines:
+        there = tree.text(name, _MAX_CMDLINE) or ""
+        text = generated.without(there if there.strip() else told.cmdlines.get(name, ""), old)
+        words += [word for word in generated.added(text, pi) if word not in words]
+        text = generated.cmdline(text, pi, served, number, looked)
+        if text != there:
+            tree.write(name, text, durable=True)
+            changed = True
+    return changed, words
+
+
+def _blamed(error: run.ProgramMissing | run.ProgramFailed | OSError, pi: Pi) -> OperatorError:
+    """Turn what went wrong while a generation was made into a sentence."""
+    full = "Make room on the disk of the data directory, or remove old generations and images."
+    if isinstance(error, run.ProgramMissing):
+        return OperatorError(f"the trees of {pi.name} cannot be made: {error}", f"Install {error.program}.")
+    if isinstance(error, run.ProgramFailed):
+        return OperatorError(
+            f"the trees of {pi.name} cannot be made: {error}", full if os.strerror(errno.ENOSPC) in str(error) else ""
+        )
+    what = f"the trees of {pi.name} cannot be made: {error.strerror or error}"
+    return OperatorError(
+        what + (f" ({error.filename})" if error.filename else ""), full if error.errno == errno.ENOSPC else ""
+    )

@@ -1,0 +1,273 @@
+"""Making the fleet true: every Pi in fleet.toml gets what it lacks, in the background, again and again.
+
+Belongs here: when to look and how much at once. What a Pi lacks is decided in `fleet.plan`, made in
+`fleet.generation`, and booted in `fleet.trees`. Every step can be cut off anywhere: the next look finishes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from pinetboot.boot.generated import Served
+from pinetboot.config import Config
+from pinetboot.errors import OperatorError
+from pinetboot.events import DhcpHeard, Event, FleetFault, FleetRead, PiReady, Sink, TransferEnded, TransferStarted
+from pinetboot.fleet import generation, plan, state, store, trees
+from pinetboot.fleet.boots import Boots
+from pinetboot.fleet.inventory import Inventory
+from pinetboot.fleet.names import LOADER, FleetNames
+from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.surroundings import Surroundings, look
+from pinetboot.image import library
+from pinetboot.observe.sightings import Sightings
+from pinetboot.threads import Pool
+
+T = TypeVar("T")
+
+LOOK_S = 1.0
+RETRY_S = 60.0
+_AT_ONCE = max(2, os.cpu_count() or 1)
+_SAVE_S = 5.0
+
+
+class Reconciler:
+    """Keeps a data directory as its fleet.toml says. start() and stop() belong to one running loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        pool: Pool,
+        served: Callable[[Pi, str], Served | None],
+        sink: Sink,
+    ) -> None:
+        self.config = config
+        self.inventory = Inventory()
+        self.sightings = Sightings()
+        self.names = FleetNames(self.sightings.mac_of, self.sightings.serial_of)
+        self.generations: dict[str, int] = {}
+        self._data = config.data
+        self._pool = pool
+        self._served = served
+        self._sink = sink
+        self._boots = Boots()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._booted: dict[str, int] = {}
+        self._told: dict[str, str] = {}
+        self._saved = (0, 0.0)
+        self._last: Surroundings | None = None
+        self._retry_at = 0.0
+
+    def start(self) -> None:
+        """Begin to look; returns at once."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop making things, leaving what is half done for the next start, and keep what was learned."""
+        self._stopping = True
+        tasks = [task for task in (self._task, *self._working.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._save()
+
+    def changed(self) -> None:
+        """Look again soon, at all of it: settings or addresses changed, or somebody asked."""
+        self._last = None
+        self._wake.set()
+
+    def take(self, event: Event) -> None:
+        """Learn from what the servers saw."""
+        serial = self.sightings.learn(event, time.time())
+        now = asyncio.get_running_loop().time()
+        if isinstance(event, DhcpHeard):
+            linux = None if event.serial or event.model else self.sightings.serial_of(event.mac)
+            if linux:
+                self._boots.in_linux(linux)
+        elif serial and isinstance(event, TransferStarted | TransferEnded):
+            self._boots.asked(serial, now)
+            # A rehearsal on this host is no Pi that left its old root behind.
+            if serial in self.generations and event.client != event.server and not event.client.startswith("127."):
+                self._booted[serial] = self.generations[serial]
+        if serial and serial not in self.inventory.by_serial and self.config.fleet.adopt == "auto":
+            self._wake.set()
+
+    def busy(self) -> bool:
+        """Whether something is being made now."""
+        return bool(self._working)
+
+    async def _run(self) -> None:
+        await self._in_thread("sweep", partial(_sweep, self._data))
+        self.sightings.restore(await self._in_thread("state", partial(state.seen, self._data)))
+        self._booted = await self._in_thread("state", partial(state.booted, self._data))
+        while True:
+            await self._look()
+            self._wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+
+    async def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.config.fleet.adopt == "auto":
+            await self._adopt()
+        found = await self._in_thread("look", partial(look, self._data))
+        if found == self._last and now < self._retry_at:
+            if self.sightings.changed != self._saved[0] and now - self._saved[1] > _SAVE_S:
+                await self._save()
+            return
+        self._retry_at = now + RETRY_S
+        try:
+            fleet = await self._in_thread("read", partial(store.read, self._data))
+        except OperatorError as error:
+            self._last = found
+            self._fault("", str(error))
+            return
+        self._told.pop("", None)
+        if fleet != self.inventory or self._last is None:
+            self._sink(FleetRead(len(fleet.pis), len(found.images)))
+        self._last = found
+        self._take_over(fleet)
+        for pi in fleet.pis:
+            if pi.serial not in self._working:
+                task = asyncio.get_running_loop().create_task(self._prepare(pi, found))
+                self._working[pi.serial] = task
+                task.add_done_callback(lambda _, serial=pi.serial: self._working.pop(serial, None))
+
+    def _take_over(self, fleet: Inventory) -> None:
+        self.inventory = fleet
+        self.names.inventory = fleet
+        self.names.loader = self._loader()
+
+    def _loader(self) -> Path | None:
+        """A bootcode.bin for Pi 3s: the default image's, else the only one, else of the newest that has one."""
+        found = [
+            (image.name == self.config.fleet.default_image, image.added, self._data / "images" / image.name / "boot")
+            for image in (self._last.images if self._last else ())
+            if image.has_loader
+        ]
+        return max(found)[2] / LOADER if found else None
+
+    async def _adopt(self) -> None:
+        """Give every Pi that asked, and is in no fleet, the default image."""
+        for seen in self.sightings.all():
+            if seen.serial in self.inventory.by_serial or seen.serial in self._told:
+                continue
+            entry = {"serial": seen.serial, **({"mac": seen.mac} if seen.mac else {})}
+            if self.config.fleet.default_image:
+                entry["image"] = self.config.fleet.default_image
+            try:
+                await self._in_thread("adopt", partial(store.add, self._data, entry))
+            except OperatorError as error:
+                self._fault(seen.serial, f"it cannot be adopted: {error}")
+
+    async def _prepare(self, pi: Pi, found: Surroundings) -> None:
+        try:
+            await self._bring_up_to_date(pi, found)
+        except OperatorError as error:
+            self._fault(pi.serial, str(error))
+        except OSError as error:
+            self._fault(pi.serial, f"its trees cannot be made: {error.strerror or error}")
+
+    async def _bring_up_to_date(self, pi: Pi, found: Surroundings) -> None:
+        data, serial = self._data, pi.serial
+        seen = self.sightings.of(serial)
+        served = self._served(pi, seen.address if seen else "")
+        if served is None:
+            self._fault(serial, "no address of this host can be told to it; set server.address")
+            return
+        step, current, upgrade = await self._in_thread(serial, partial(self._plan, pi, found))
+        match step:
+            case plan.Nothing(why, do):
+                self._fault(serial, f"{why}. {do}")
+            case plan.Make(image):
+                began = time.monotonic()
+                number = await self._in_thread(serial, partial(trees.next_number, data, serial))
+                work = partial(
+                    generation.make, data, pi, data / "images" / image, number, served, _quiet, self._is_over
+                )
+                async with self._slots:
+                    findings = await self._in_thread(serial, work)
+                await self._boot(pi, number, current)
+                if upgrade:
+                    await self._in_thread(serial, partial(state.upgraded, data, serial))
+                self._told.pop(serial, None)
+                self._sink(PiReady(serial, pi.name, image, number, time.monotonic() - began))
+                for finding in findings:
+                    self._sink(FleetFault(serial, f"{finding.what}: {finding.why}. {finding.do}"))
+                await self._thin_out(pi, number)
+            case plan.Boot(number):
+                await self._in_thread(serial, partial(generation.refresh, data, pi, number, served))
+                if number != current:
+                    await self._boot(pi, number, current)
+                if upgrade:
+                    await self._in_thread(serial, partial(state.upgraded, data, serial))
+                self._told.pop(serial, None)
+                self.generations[serial] = number
+                await self._thin_out(pi, number)
+
+    def _plan(self, pi: Pi, found: Surroundings) -> tuple[plan.Step, int | None, bool]:
+        images = [plan.Held(0, image.name, image.identity) for image in found.images]
+        held = [
+            plan.Held(one.number, one.image, one.identity, one.root, one.rejected)
+            for one in trees.generations(self._data, pi.serial)
+        ]
+        name = plan.image_for(pi, [image.image for image in images], self.config.fleet.default_image)
+        current = trees.current(self._data, pi.serial)
+        upgrade = pi.serial in found.upgrades
+        return plan.next_step(pi, name, images, held, current, upgrade=upgrade), current, upgrade
+
+    async def _boot(self, pi: Pi, number: int, current: int | None) -> None:
+        """Switch once no boot from the tree so far is under way."""
+        loop = asyncio.get_running_loop()
+        while current is not None and (wait_s := self._boots.held_s(pi.serial, loop.time())) > 0:  # noqa: ASYNC110 - time itself is what is waited for
+            await asyncio.sleep(min(wait_s, LOOK_S))
+        await self._in_thread(pi.serial, partial(trees.switch, self._data, pi.serial, number))
+        self.generations[pi.serial] = number
+
+    async def _thin_out(self, pi: Pi, number: int) -> None:
+        """Remove generations beyond those kept, but none that a client may still have mounted."""
+        keep = self.config.fleet.keep_generations
+        held = [
+            one.number for one in await self._in_thread(pi.serial, partial(trees.generations, self._data, pi.serial))
+        ]
+        for old in plan.superseded(held, number, self._booted.get(pi.serial), keep):
+            await self._in_thread(pi.serial, partial(generation.remove, self._data, pi.serial, old))
+
+    def _fault(self, serial: str, why: str) -> None:
+        """Tell a fault once, until it is another."""
+        if self._told.get(serial) != why:
+            self._told[serial] = why
+            self._sink(FleetFault(serial, why))
+
+    def _is_over(self) -> bool:
+        return self._stopping
+
+    async def _save(self) -> None:
+        changed = self.sightings.changed
+        with suppress(OSError):  # it may be learned again
+            if changed != self._saved[0]:
+                await self._in_thread("state", partial(state.keep_seen, self._data, self.sightings.to_json()))
+                await self._in_thread("state", partial(state.keep_booted, self._data, dict(self._booted)))
+        self._saved = (changed, asyncio.get_running_loop().time())
+
+    async def _in_thread(self, place: str, work: Callable[[], T]) -> T:
+        return await self._pool.submit(f"fleet/{place}", work)
+
+
+def _sweep(data: Path) -> None:
+    generation.sweep(data)
+    library.sweep(data)
+
+
+def _quiet(_: int) -> None:
+    """Take no notice of how far a copy is: nobody watches the daemon's."""

@@ -1,0 +1,87 @@
+"""What the daemon learned and was asked: the folder `state/`, which may be deleted without harm.
+
+Belongs here: sightings, requests for an upgrade, and which generation each Pi booted last.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pinetboot.errors import OperatorError
+from pinetboot.files import write
+from pinetboot.observe.sightings import Seen, from_json
+
+_MAX_BYTES = 16 << 20
+
+
+def seen(data: Path) -> list[Seen]:
+    """Read what was seen; nothing where nothing was kept, or it cannot be read."""
+    kept = _load(data / "state" / "seen.json")
+    found = (from_json(item) for item in kept) if isinstance(kept, list) else ()
+    return [one for one in found if one is not None]
+
+
+def keep_seen(data: Path, sightings: list[dict[str, Any]]) -> None:
+    """Keep what was seen. Raises OSError."""
+    write(data / "state" / "seen.json", json.dumps(sightings, indent=1).encode(), mode=0o600)
+
+
+def booted(data: Path) -> dict[str, int]:
+    """Read which generation each Pi booted last."""
+    kept = _load(data / "state" / "booted.json")
+    if not isinstance(kept, dict):
+        return {}
+    return {serial: number for serial, number in kept.items() if isinstance(number, int)}
+
+
+def keep_booted(data: Path, numbers: dict[str, int]) -> None:
+    """Keep which generation each Pi booted last. Raises OSError."""
+    write(data / "state" / "booted.json", json.dumps(numbers, indent=1).encode(), mode=0o600)
+
+
+def upgrades(data: Path) -> tuple[str, ...]:
+    """List the Pis for which the newest of their image was asked."""
+    try:
+        return tuple(sorted(asked.name for asked in (data / "state" / "upgrade").iterdir()))
+    except OSError:
+        return ()
+
+
+def want_upgrade(data: Path, serial: str) -> None:
+    """Ask for the newest of a Pi's image. Raises OperatorError."""
+    folder = data / "state" / "upgrade"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / serial).touch(mode=0o600)
+    except OSError as error:
+        raise OperatorError(
+            f"{folder} cannot be written: {error.strerror}", "Run it as the user that the daemon runs as."
+        ) from None
+
+
+def upgraded(data: Path, serial: str) -> None:
+    """Take such a request as done."""
+    (data / "state" / "upgrade" / serial).unlink(missing_ok=True)
+
+
+def asked(data: Path) -> int:
+    """When somebody last asked the daemon to look, nanoseconds; 0 for never."""
+    try:
+        return (data / "state" / "asked").stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def ask(data: Path) -> None:
+    """Have a running daemon look at every Pi again. Raises OSError."""
+    write(data / "state" / "asked", b"", mode=0o600)
+
+
+def _load(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return json.loads(file.read(_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
