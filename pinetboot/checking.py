@@ -82,8 +82,11 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], said: Mapping[tuple[s
 def _path(steps: Sequence[int | str]) -> str:
     """`tftp.port`; entries of a list of tables are counted as a reader counts them: `pi 2.serial` is the second's."""
     text = ""
-    for step in steps:
-        text += f" {step + 1}" if isinstance(step, int) else f".{step}" if text else step
+    for number, step in enumerate(steps, 1):
+        if isinstance(step, int) and number < len(steps):
+            text += f" {step + 1}"
+        else:
+            text += f".{step}" if text else str(step)
     return text
 
 

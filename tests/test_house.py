@@ -14,7 +14,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Which floor a module stands on, the longest matching prefix counting. A file imports from lower floors, and sideways
 # only inside its own folder.
 # Formats are rules about bytes alone; all other rules may build on them, the virtual Pi's as well as the servers'.
-WORDS, FORMATS, RULES, HANDS, SERVERS, ASSEMBLY, DOOR = range(7)
+# Tools are hands that other hands work with: files written whole, and other programs.
+WORDS, FORMATS, RULES, TOOLS, HANDS, SERVERS, ASSEMBLY, DOOR = range(8)
 FLOORS = {
     "pinetboot": WORDS,
     "pinetboot.errors": WORDS,
@@ -44,12 +45,12 @@ FLOORS = {
     "pinetboot.fleet.boots": RULES,
     "pinetboot.boot.generated": RULES,
     "pinetboot.boot.template": RULES,
-    "pinetboot.run": HANDS,
-    "pinetboot.files": HANDS,
+    "pinetboot.run": TOOLS,
+    "pinetboot.files": TOOLS,
     "pinetboot.fleet.store": HANDS,
     "pinetboot.fleet.state": HANDS,
     "pinetboot.fleet.trees": HANDS,
-    "pinetboot.fleet.surroundings": HANDS,
+    "pinetboot.fleet.surroundings": SERVERS,
     "pinetboot.fleet.inside": HANDS,
     "pinetboot.fleet.kernels": HANDS,
     "pinetboot.fleet.made": HANDS,

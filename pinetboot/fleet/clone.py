@@ -99,7 +99,8 @@ def _odd_ones(source: Path) -> list[_Odd] | None:
                 count += 1
                 if one is not None:
                     odd.append(one)
-            _seen.clear()
+            for old in [path for path, (when, _) in _seen.items() if now - when > _FRESH_S]:
+                del _seen[old]
             _seen[source] = (time.monotonic(), odd if len(odd) * _FEW <= count + _FEW * _FEW else None)
         return _seen[source][1]
 

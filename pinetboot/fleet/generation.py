@@ -40,14 +40,18 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
     served: Served,
     progress: Callable[[int], None],
     cancelled: Callable[[], bool],
+    name: str = "",
 ) -> list[Finding]:
     """Make pis/<serial>/<number>/{boot,root} from the image in the folder `image`; says what it lacks.
+
+    `name` is the image's own where its folder is reached by another.
 
     `progress` is told per cent. Raises OperatorError, and run.Cancelled once `cancelled` says so.
     """
     own = data / "pis" / pi.serial
     place, beside = own / str(number), own / f"{_NEW}{number}"
-    _check(pi, image, place, served)
+    name = name or image.name
+    _check(pi, image, name, place, served)
     try:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.settle(own.parent)
@@ -69,7 +73,7 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
             found += facts.of_the_command_line(tree.text(looked.cmdlines[0]) or "")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         words = generated.added(texts[looked.cmdlines[0]], pi)
-        told = Made(image.name, of_image, now, pi.root, words, pi.ssh, made.digest(pi), texts)
+        told = Made(name, of_image, now, pi.root, words, pi.ssh, made.digest(pi), texts)
         files.write(beside / made.NAME, made.to_text(told).encode(), mode=0o600)
         clone.settle(beside)
         files.move(beside, place)
@@ -160,18 +164,18 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _check(pi: Pi, image: Path, place: Path, served: Served) -> None:
+def _check(pi: Pi, image: Path, name: str, place: Path, served: Served) -> None:
     if place.exists():
         raise OperatorError(f"{pi.name} has a generation {place.name} already", "Move it away, or use another number.")
     if not (image / "boot").is_dir():
         raise OperatorError(
-            f"there is no image {image.name}", f"Run `pinetboot image add SOURCE --name {image.name}`, or name another."
+            f"there is no image {name}", f"Run `pinetboot image add SOURCE --name {name}`, or name another."
         )
     if pi.root == "none":
         return
     if not (image / "root").is_dir():
         raise OperatorError(
-            f"the image {image.name} has no root tree, which {pi.name} needs",
+            f"the image {name} has no root tree, which {pi.name} needs",
             'Bring the image in again as root, or set root = "none" for this Pi.',
         )
     unusable = served.unusable()

@@ -38,9 +38,12 @@ class Inventory:
 
 def inventory(file: FleetFile, source: str) -> Inventory:
     """Take a checked fleet.toml as a whole. Raises ConfigError for what is there twice."""
+    serials = [pi.serial for pi in file.pi]
+    # One that is there twice is told once, not again for the name that comes of its serial.
+    once = {pi.serial: pi for pi in reversed(file.pi)}
     problems = [
-        *_twice("serial", [pi.serial for pi in file.pi]),
-        *_twice("hostname", [pi.name for pi in file.pi]),
+        *_twice("serial", serials),
+        *_twice("hostname", [pi.name if pi.hostname or once[pi.serial] is pi else "" for pi in file.pi]),
         *_twice("mac", [pi.mac for pi in file.pi]),
         *_twice("address", [pi.address for pi in file.pi]),
         *_twice("mac", [machine.mac for machine in file.machine], kind="machine"),

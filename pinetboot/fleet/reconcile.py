@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pinetboot.boot.generated import Served
+from pinetboot.causes import Finding
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
 from pinetboot.events import DhcpHeard, Event, FleetFault, FleetRead, PiReady, Sink, TransferEnded, TransferStarted
@@ -27,6 +28,7 @@ from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.surroundings import Surroundings, look
 from pinetboot.image import library
 from pinetboot.observe.sightings import Sightings
+from pinetboot.run import Cancelled
 from pinetboot.threads import Pool
 
 T = TypeVar("T")
@@ -141,7 +143,10 @@ class Reconciler:
             if pi.serial not in self._working:
                 task = asyncio.get_running_loop().create_task(self._prepare(pi, found))
                 self._working[pi.serial] = task
-                task.add_done_callback(lambda _, serial=pi.serial: self._working.pop(serial, None))
+                task.add_done_callback(partial(self._done, pi.serial))
+
+    def _done(self, serial: str, _: asyncio.Task[None]) -> None:
+        self._working.pop(serial, None)
 
     def _take_over(self, fleet: Inventory) -> None:
         self.inventory = fleet
@@ -175,6 +180,8 @@ class Reconciler:
             await self._bring_up_to_date(pi, found)
         except OperatorError as error:
             self._fault(pi.serial, str(error))
+        except Cancelled:
+            return  # we are stopping
         except OSError as error:
             self._fault(pi.serial, f"its trees cannot be made: {error.strerror or error}")
 
@@ -192,9 +199,7 @@ class Reconciler:
             case plan.Make(image):
                 began = time.monotonic()
                 number = await self._in_thread(serial, partial(trees.next_number, data, serial))
-                work = partial(
-                    generation.make, data, pi, data / "images" / image, number, served, _quiet, self._is_over
-                )
+                work = partial(self._make, pi, image, number, served)
                 async with self._slots:
                     findings = await self._in_thread(serial, work)
                 await self._boot(pi, number, current)
@@ -214,6 +219,16 @@ class Reconciler:
                 self._told.pop(serial, None)
                 self.generations[serial] = number
                 await self._thin_out(pi, number)
+
+    def _make(self, pi: Pi, image: str, number: int, served: Served) -> list[Finding]:
+        """Make a generation from an image that stays what it is meanwhile, whatever becomes of its name."""
+        try:
+            with library.held(self._data, image) as folder:
+                return generation.make(
+                    self._data, pi, folder, number, served, _quiet, lambda: self._stopping, name=image
+                )
+        except FileNotFoundError as error:
+            raise OperatorError(f"the image {image} went while it was copied: {error.strerror}") from None
 
     def _plan(self, pi: Pi, found: Surroundings) -> tuple[plan.Step, int | None, bool]:
         images = [plan.Held(0, image.name, image.identity) for image in found.images]
@@ -248,9 +263,6 @@ class Reconciler:
         if self._told.get(serial) != why:
             self._told[serial] = why
             self._sink(FleetFault(serial, why))
-
-    def _is_over(self) -> bool:
-        return self._stopping
 
     async def _save(self) -> None:
         changed = self.sightings.changed

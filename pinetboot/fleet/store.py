@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +152,12 @@ def _changed(text: str, serial: str, values: Mapping[str, Any]) -> str:
         if value is None:
             table.pop(key, None)
         elif isinstance(value, dict) and isinstance(table.get(key), Table | InlineTable):
+            inner = table[key]
+            below = _take_tail(inner) if isinstance(inner, Table) else []
             for name, part in value.items():
-                table[key][name] = _item(part)
+                inner[name] = _item(part)
+            if isinstance(inner, Table):
+                inner.value.body.extend(below)
         else:
             table[key] = _item(value)
     if isinstance(table, Table):
@@ -196,8 +200,9 @@ def _without(text: str, serial: str) -> str:
     del wanted["pi"][at]
     if isinstance(pis, AoT):
         cut = _cut(text, at)
-        if tomlkit.parse(cut).unwrap() in (wanted, {key: value for key, value in wanted.items() if value}):
-            return cut
+        with suppress(TOMLKitError):
+            if tomlkit.parse(cut).unwrap() in (wanted, {key: value for key, value in wanted.items() if value}):
+                return cut
     del pis[at]
     return document.as_string()
 

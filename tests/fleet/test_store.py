@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,11 +120,12 @@ def test_what_would_be_wrong_is_not_written(data: Path, change: dict[str, str]) 
 
 def test_a_broken_file_is_left_alone(tmp_path: Path) -> None:
     store.path_in(tmp_path).write_text("[[pi]\n")
-    for edit in (
+    edits: list[Callable[[], object]] = [
         lambda: store.add(tmp_path, {"serial": "11111111"}),
         lambda: store.drop(tmp_path, "11111111"),
         lambda: store.read(tmp_path),
-    ):
+    ]
+    for edit in edits:
         with pytest.raises(ConfigError, match=r"fleet\.toml"):
             edit()
     assert written(tmp_path) == "[[pi]\n"
