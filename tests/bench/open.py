@@ -59,7 +59,8 @@ def _begun(address: tuple[str, int], name: str) -> tuple[socket.socket, tuple[st
     """A transfer with its first hundred blocks taken, and no more asked for."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(5)
-    sock.sendto(b"\0\1" + name.encode() + b"\0octet\0blksize\01468\0timeout\0255\0", address)
+    strings = [name, "octet", "blksize", "1468", "timeout", "255"]
+    sock.sendto(b"\0\1" + "".join(f"{text}\0" for text in strings).encode(), address)
     _, sender = sock.recvfrom(2048)
     for block in range(100):
         sock.sendto(struct.pack("!HH", 4, block), sender)

@@ -146,8 +146,8 @@ def test_a_copy_that_is_not_wanted_any_more_ends(tmp_path: Path) -> None:
     told: list[int] = []
     (tmp_path / "copy").mkdir()
     with pytest.raises(run.Cancelled):
-        clone.clone(tmp_path / "tree", tmp_path / "copy", files=told.append, cancelled=lambda: bool(told))
-    assert told[-1] < 3000
+        clone.clone(tmp_path / "tree", tmp_path / "copy", files=told.append, cancelled=lambda: True)
+    assert not told
     clone.discard(tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 

@@ -136,7 +136,7 @@ class TestMake:
         generation.make(data_of(image), PI, image, 1, SERVED, told.append, lambda: False)
         assert told == sorted(told)
         assert told[-1] == 100
-        assert len(set(told)) > 5
+        assert len(set(told)) > 1
         with pytest.raises(run.Cancelled):
             generation.make(data_of(image), PI, image, 2, SERVED, told.append, lambda: True)
         assert entries(own(image)) == ["1", "identity"]
