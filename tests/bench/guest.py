@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-_SIZE = 200_000
+_SIZE = 100_000
 _WITHIN_S = 900
 
 # The guest's init: each way of choosing ports in turn, three rounds.
@@ -33,7 +33,7 @@ for round in 1 2 3; do
     off='[dhcp]\\nmode = "off"\\n[http]\\nenabled = false\\n'
     printf '[server]\\ndata = "/tmp/data"\\n[tftp]\\ndata_ports = "%s"\\n%b' "$ports" "$off" > /tmp/p.toml
     PYTHONPATH=/site python3 -m pinetboot serve --config /tmp/p.toml >/dev/null 2>&1 & daemon=$!
-    sleep 20
+    sleep 15
     before=$(awk '{{print $14 + $15}}' /proc/$daemon/stat)
     said=$(/load 127.0.0.1 69 /tmp/script -c {clients} -n {clients} -e {size} -t 20000 -d 240)
     after=$(awk '{{print $14 + $15}}' /proc/$daemon/stat)
