@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -94,7 +94,7 @@ class Running:
     peer: Peer
     process: subprocess.Popen[bytes]
     address: tuple[str, int]
-    marks: dict[str, float] = field(default_factory=dict)
+    tree: Path
 
     def cpu_s(self) -> float:
         """Processor seconds so far, its ended children included."""
@@ -129,7 +129,7 @@ def start(peer: Peer, tree: Path, probe: str) -> Running:
         if process.poll() is not None:
             break
         if _answers(address, probe):
-            return Running(peer, process, address)
+            return Running(peer, process, address, tree)
         time.sleep(0.1)
     process.kill()
     process.wait()
