@@ -183,11 +183,10 @@ def show_all(
     elif as_json:
         typer.echo(json.dumps({"pis": [fleet_view.to_json(one) for one in pis]}, indent=2))
     else:
-        console = Console(highlight=False)
         if pis:
-            console.print(fleet_view.table(pis))
+            Console(highlight=False).print(fleet_view.table(pis))
         else:
-            console.print("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
+            typer.echo("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
 
 
 @app.command()
