@@ -182,11 +182,10 @@ def show_all(
         typer.echo(json.dumps(fleet_view.ansible(store.read(folder), pis), indent=2))
     elif as_json:
         typer.echo(json.dumps({"pis": [fleet_view.to_json(one) for one in pis]}, indent=2))
+    elif pis:
+        Console(highlight=False).print(fleet_view.table(pis))
     else:
-        if pis:
-            Console(highlight=False).print(fleet_view.table(pis))
-        else:
-            typer.echo("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
+        typer.echo("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
 
 
 @app.command()
