@@ -21,14 +21,14 @@ REPOSITORY = HERE.parent.parent
 _SIZE = 100_000
 _WITHIN_S = 900
 
-# The guest's init: each way of choosing ports in turn, three rounds.
+# The guest's init: each way of choosing ports in turn, five rounds.
 _INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
 ip link set lo up
 echo "guest kernel $(uname -r)"
 mkdir -p /tmp/data/boot; head -c {size} /dev/urandom > /tmp/data/boot/f
 echo "G f" > /tmp/script
-for round in 1 2 3; do
+for round in 1 2 3 4 5; do
   for ports in "" 5000-5010 69; do
     off='[dhcp]\\nmode = "off"\\n[http]\\nenabled = false\\n'
     printf '[server]\\ndata = "/tmp/data"\\n[tftp]\\ndata_ports = "%s"\\n%b' "$ports" "$off" > /tmp/p.toml

@@ -78,6 +78,7 @@ def all_peers() -> list[Peer]:
 
     return [
         Peer("pinetboot", pinetboot),
+        Peer("pinetboot, 11 ports", lambda tree, port: pinetboot(tree, port, data_ports="5000-5010")),
         Peer("pinetboot, one port", lambda tree, port: pinetboot(tree, port, data_ports=str(port))),
         Peer("dnsmasq", run_dnsmasq if dnsmasq else None),
         Peer("tftpd-hpa", run_hpa if hpa else None),
