@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,7 @@ from typing import IO
 # Debian keeps mke2fs and its kind where a user's PATH does not look.
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 _MAX_SAID = 300
+_MAX_UNREAD = 1 << 16
 _LOOK_S = 0.1
 _PIPE = 1 << 20
 
@@ -86,17 +88,17 @@ def run(
 def follow(
     command: Sequence[str | os.PathLike[str]],
     *,
-    lines: Callable[[int], None],
+    looks: Callable[[], None],
     cancelled: Callable[[], bool],
     folder: Path | None = None,
     umask: int = -1,
 ) -> None:
-    """Run a program to its end, telling now and then how many lines it has written.
+    """Run a program to its end, and call `looks` every tenth of a second; what it writes to stdout is lost.
 
     It runs in `folder`, ours if None, with a `umask`, ours if -1.
 
-    It does not outlive this process: it gets SIGKILL with the thread that waits here (where setpriv is installed), and
-    SIGPIPE when it writes. Raises Cancelled, after ending it, as soon as `cancelled` says so, and else as run() does.
+    It does not outlive this process where setpriv is installed: it gets SIGKILL with the thread that waits here. Raises
+    Cancelled, after ending it, as soon as `cancelled` says so, and else as run() does.
     """
     program = os.fspath(command[0])
     tied = [find("setpriv") or "", "--pdeathsig", "KILL", "--"]
@@ -116,7 +118,7 @@ def follow(
             raise ProgramFailed(f"{program} cannot be started: {error.strerror}") from None
         with process:
             try:
-                _count_lines(process.stdout, lines, cancelled)
+                _wait(process.stdout, looks, cancelled)
             except BaseException:
                 process.kill()
                 raise
@@ -127,11 +129,62 @@ def follow(
             raise ProgramFailed(f"{program} failed: {said or f'exit code {process.returncode}'}")
 
 
-def _count_lines(out: IO[bytes] | None, lines: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
+class Started:
+    """A program that runs on, beyond our own end. What it writes is read here while we live, and lost afterwards."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._rest = b""
+        if process.stdout is not None:
+            os.set_blocking(process.stdout.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ended(self) -> int | None:
+        """Say with which code it ended, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def said(self) -> list[str]:
+        """Take the lines that it has written since the last time. Never waits."""
+        out = self._process.stdout
+        if out is None:
+            return []
+        with suppress(BlockingIOError, ValueError):
+            while part := os.read(out.fileno(), 1 << 16):
+                self._rest = (self._rest + part)[-_MAX_UNREAD:]
+        *lines, self._rest = self._rest.split(b"\n")
+        return [line.decode("utf-8", "replace").strip() for line in lines if line.strip()]
+
+
+def start(command: Sequence[str | os.PathLike[str]]) -> Started:
+    """Start a program that outlives us. Raises ProgramMissing and ProgramFailed."""
+    program = os.fspath(command[0])
+    try:
+        return Started(
+            subprocess.Popen(
+                _found(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_environment(),
+                # Neither Ctrl-C nor a line that nobody reads any more may end it: SIGPIPE stays ignored, as it is here.
+                start_new_session=True,
+                restore_signals=False,
+            )
+        )
+    except OSError as error:
+        raise ProgramFailed(f"{program} cannot be started: {error.strerror}") from None
+
+
+def _wait(out: IO[bytes] | None, looks: Callable[[], None], cancelled: Callable[[], bool]) -> None:
+    """Return when the other end of a pipe is closed."""
     if out is None:
         return
-    count = 0
-    # Woken at the end alone: to be woken by every page of lines would take more time than some programs' work.
+    # Woken at the end alone: to be woken by every page that is written would take more time than some programs' work.
     over = select.poll()
     over.register(out, 0)
     os.set_blocking(out.fileno(), False)
@@ -139,10 +192,10 @@ def _count_lines(out: IO[bytes] | None, lines: Callable[[int], None], cancelled:
         if cancelled():
             raise Cancelled
         over.poll(_LOOK_S * 1000)
+        looks()
         try:
-            while written := os.read(out.fileno(), _PIPE):
-                count += written.count(b"\n")
-                lines(count)
+            while os.read(out.fileno(), _PIPE):
+                pass
         except BlockingIOError:
             continue
         return

@@ -12,13 +12,14 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
+from pinetboot import mountinfo
 from pinetboot.boot import beneath
 
 _SERIAL = re.compile(r"[0-9a-f]{8}")
@@ -243,35 +244,12 @@ def _answer(error: OSError) -> NotServed:
 
 
 def _file_system(path: Path) -> str:
-    """Name the type of the file system that holds `path`, without a look at the path itself beyond its links."""
-    real = os.path.realpath(path)
-    best, kind = "", ""
-    for mount in _mounts():
-        inside = mount.point in {"/", real} or real.startswith(mount.point + "/")
-        if inside and len(mount.point) >= len(best):
-            best, kind = mount.point, mount.kind
-    return kind
+    """Name the type of the file system that holds `path`."""
+    mount = mountinfo.mount_of(path)
+    return mount.kind if mount is not None else ""
 
 
 def _is_remote_device(device: int) -> bool:
     """Whether the file system with that device number may hang; one that is not listed by it (btrfs) does not."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    return any(mount.device == number and _REMOTE.fullmatch(mount.kind) for mount in _mounts())
-
-
-class _Mount(NamedTuple):
-    device: str
-    point: str
-    kind: str
-
-
-def _mounts() -> Iterator[_Mount]:
-    """Read /proc/self/mountinfo (proc(5)), which never waits for any storage."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        words = fields.split(" ")
-        yield _Mount(words[2], words[4].encode().decode("unicode_escape"), rest.split(" ")[0])
+    return any(mount.device == number and _REMOTE.fullmatch(mount.kind) for mount in mountinfo.mounts())

@@ -1,7 +1,8 @@
 """Copying a tree whole: owners, modes, times, hard links, extended attributes, devices and holes as they are.
 
 Belongs here: the copy itself, waiting for it to be on disk, and deleting a tree. Where the file system has reflinks
-(XFS, btrfs), the copy shares its blocks with the image; elsewhere it is a plain one.
+(XFS, btrfs), the copy shares its blocks with the image; elsewhere it is a plain one. On btrfs an image's root is a
+subvolume, and the copy a snapshot.
 
 What cp does for every file to keep its owner, mode and attributes takes a quarter of the time, and nearly every file of
 a root is root's with no attributes at all. So cp copies without, and the few that are otherwise are put right after.
@@ -14,21 +15,22 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pinetboot import run
+from pinetboot import run, subvolume
 
-# cp says every file that it made, which tells how far it is, and ends it soon after nobody listens any more.
-_COPY: Final = ("cp", "--reflink=auto", "--sparse=auto", "--verbose")
+# It could say every file that it made, at a tenth of the time that it takes to make one with reflinks.
+_COPY: Final = ("cp", "--reflink=auto", "--sparse=auto")
 _ALL: Final = (*_COPY, "--archive")
 _MOST: Final = (*_COPY, "--no-dereference", "--recursive", "--preserve=timestamps,links")
 _SPECIAL_BITS: Final = 0o7000
 _FEW: Final = 8  # one in so many files; where more are out of the ordinary, cp is quicker
 # Copies that begin together are spared a look each; an image that is changed while it is copied is nobody's anyway.
 _FRESH_S: Final = 5.0
+_LINGERS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +45,64 @@ class _Odd:
 
 
 _lock = threading.Lock()
+_at_work: dict[int, int] = {}  # copies, by device
 _seen: dict[Path, tuple[float, list[_Odd] | None]] = {}
 
 
 def clone(source: Path, folder: Path, *, files: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
     """Copy the tree `source` into a folder, under the name that it has; it is not there yet.
 
-    `files` is told how many files are done. Raises OSError, run.Cancelled, run.ProgramMissing and run.ProgramFailed;
-    what was copied so far stays then.
+    `files` is told now and then about how many files are done, where the file system says how many it holds. Raises
+    OSError, run.Cancelled, run.ProgramMissing and run.ProgramFailed; what was copied so far stays then.
     """
+    if subvolume.snapshot(source, folder / source.name):
+        return
     odd = _odd_ones(source) if os.geteuid() == 0 else None
     # Paths from where the trees are: the kernel walks each of them again and again.
     what: list[str | Path] = ["--target-directory", folder.absolute(), "--", source.name]
-    if odd is None:
-        run.follow([*_ALL, *what], lines=files, cancelled=cancelled, folder=source.parent)
-        return
-    run.follow([*_MOST, *what], lines=files, cancelled=cancelled, folder=source.parent, umask=0)
+    with _counting(folder, files) as looks:
+        if odd is None:
+            run.follow([*_ALL, *what], looks=looks, cancelled=cancelled, folder=source.parent)
+            return
+        run.follow([*_MOST, *what], looks=looks, cancelled=cancelled, folder=source.parent, umask=0)
     for one in odd:
         with suppress(FileNotFoundError):  # it was taken out of the image since the look
             _put_right(folder / source.name / one.path, one)
+
+
+@contextmanager
+def _counting(folder: Path, files: Callable[[int], None]) -> Iterator[Callable[[], None]]:
+    """Estimate how many files were made in a folder: its share of what the file system holds more than before.
+
+    Copies that are at work at once get the same share each; what others make meanwhile is counted as well.
+    """
+    device = folder.stat().st_dev
+    before, done = _held(folder), 0.0
+
+    def looks() -> None:
+        nonlocal before, done
+        now = _held(folder)
+        with _lock:
+            sharing = _at_work[device]
+        if now > before:
+            done += (now - before) / sharing
+            files(int(done))
+        before = now
+
+    with _lock:
+        _at_work[device] = _at_work.get(device, 0) + 1
+    try:
+        yield looks
+    finally:
+        with _lock:
+            _at_work[device] -= 1
+            if not _at_work[device]:
+                del _at_work[device]
+
+
+def _held(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_files - found.f_ffree
 
 
 def settle(tree: Path) -> None:
@@ -71,10 +112,22 @@ def settle(tree: Path) -> None:
 
 def discard(tree: Path) -> None:
     """Delete a tree, all of it that can be, but nothing that is mounted in it."""
-    try:
-        run.run(["rm", "--recursive", "--force", "--one-file-system", "--", tree])
-    except (run.ProgramMissing, run.ProgramFailed):
-        # It is out of the way by its name; the next sweep tries again.
+    if not os.path.lexists(tree):
+        return  # an rm that outlives us might come upon what the next one makes by this name
+    # To rm, a subvolume is another file system, unless it is named. To delete one takes more rights than to empty it.
+    named = [path for path in (tree / "root", tree) if not subvolume.delete(path) and subvolume.is_one(path)]
+    until = time.monotonic() + _LINGERS_S
+    while True:
+        try:
+            run.run(["rm", "--recursive", "--force", "--one-file-system", "--", *named, tree])
+        except run.ProgramFailed:
+            # The cp of a process that was killed may still be in its last write.
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
+        except run.ProgramMissing:
+            pass
+        # What is left is out of the way by its name; the next sweep tries again.
         return
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from pinetboot import run
+from pinetboot import run, subvolume
 from pinetboot.errors import OperatorError
 from pinetboot.image import space
 from pinetboot.image.watch import Watch
@@ -80,7 +80,7 @@ def command(line: Sequence[str | os.PathLike[str]], what: str, *, good: Sequence
 
 def copy_whole(source: Path, target: Path, what: str) -> None:
     """Copy a directory as it is into a new one, without what is mounted in it. Raises as command() does."""
-    target.mkdir(mode=0o700)
+    subvolume.make(target, 0o700)
     command([*COPY, "--one-file-system", "--", f"{source}/.", target], what)
 
 
@@ -96,7 +96,10 @@ def untar(source: Path, target: Path, what: str, *, whole: bool) -> None:
 
     GNU tar makes no file outside: it refuses `..`, takes a leading `/` off, and makes links that lead out last.
     """
-    target.mkdir(mode=0o755)
+    if whole:
+        subvolume.make(target, 0o755)
+    else:
+        target.mkdir(mode=0o755)
     command([*(_UNTAR_WHOLE if whole else _UNTAR), "--file", source, "--directory", target], what)
     if not whole:
         like_fat(target)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pinetboot import run
+from pinetboot import run, subvolume
 from pinetboot.errors import OperatorError
 from pinetboot.image import copying
 from pinetboot.image.copying import COPY, NotPermitted
@@ -103,7 +103,7 @@ def root(image: Path, layout: Layout, target: Path, folder: Path, *, own: bool) 
 def _copy_mounted(kind: str, options: str, image: Path, target: Path, *, folder: Path, copy: Sequence[str]) -> None:
     mounted = folder / "mounted"
     mounted.mkdir(exist_ok=True)
-    target.mkdir(mode=0o700)
+    subvolume.make(target, 0o700)
     places = [str(path.absolute()) for path in (image, mounted, target)]
     done = copying.command(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", _SCRIPT, "sh", kind, options, *places, *copy],

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pinetboot import subvolume
 from pinetboot.checking import parse
 from pinetboot.errors import ConfigError, OperatorError
 from pinetboot.fleet import pi as fleet_pi
@@ -208,6 +209,7 @@ def _delete(path: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX)  # whoever holds it
         finally:
             os.close(fd)
+    subvolume.delete(path / "root")
     # A copying program that died with its import may still be in its last write.
     until = time.monotonic() + _LINGERS_S
     while True:

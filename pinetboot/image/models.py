@@ -56,3 +56,9 @@ def _has(there: set[str], name: str) -> bool:
 
 def _told(choices: tuple[str, ...]) -> str:
     return " or ".join(name for name in choices if not name.startswith("vmlinuz"))
+
+
+def family(model: str) -> str:
+    """Give the name here of a model as the network shows it ("Pi 4", pi4-2020): pi4; empty where there is none."""
+    short = "".join(char for char in model.lower() if char.isalnum())[:3]
+    return short if short in _NEEDS else ""

@@ -18,6 +18,7 @@ from pathlib import Path
 from bigtree import grow, mounted, used_bytes
 from imagetrees import SERVED, raspios
 
+from pinetboot import subvolume
 from pinetboot.fleet import generation
 from pinetboot.fleet.pi import Pi
 
@@ -35,6 +36,8 @@ def measure(kind: str, threads: int) -> None:
     """Make them all on a file system of that kind and print what it took."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch, mounted(kind, Path(scratch), "60G") as data:
         empty = used_bytes(data)
+        (data / "images" / "raspios").mkdir(parents=True)
+        subvolume.make(data / "images" / "raspios" / "root", 0o755)  # as an import does
         image = raspios(data, cloud_init="25.2")
         grow(image / "root" / "usr" / "share", FILES - sum(1 for _ in image.rglob("*")))
         entries = sum(1 for _ in image.rglob("*"))

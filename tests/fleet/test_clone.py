@@ -7,13 +7,14 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from bigtree import grow, mounted, used_bytes
 from support import require, require_root
 
-from pinetboot import run
+from pinetboot import run, subvolume
 from pinetboot.fleet import clone
 
 _CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep, revision 2
@@ -118,9 +119,8 @@ def test_every_attribute_of_every_file(odd: Path, way: str, monkeypatch: pytest.
         (odd / "mail" / "box").unlink()
         os.utime(odd / "mail", ns=(1, 1_600_000_000_987_654_321))
         del before["mail/box"]
-    told = copy(odd, odd.with_name("copy"))
+    copy(odd, odd.with_name("copy"))
     assert attributes(odd.with_name("copy") / "odd") == before
-    assert told[-1] == len(before)
     assert (odd.with_name("copy") / "odd" / "sparse").stat().st_blocks * 512 < 1 << 20
     assert attributes(odd) == before
 
@@ -139,6 +139,72 @@ def test_blocks_are_shared_where_they_can_be(tmp_path: Path, kind: str) -> None:
         took = used_bytes(folder) - before
         assert attributes(folder / "copy" / "tree") == attributes(folder / "tree")
         assert (took > 64 << 20) == (kind == "ext4")
+
+
+def test_a_subvolume_is_copied_by_a_snapshot_and_deleted_whole(odd: Path) -> None:
+    require("mkfs.btrfs", "btrfs")
+    with mounted("btrfs", odd.parent, "600M") as folder:
+        subvolume.make(folder / "tree", 0o750)
+        subprocess.run(["cp", "-a", f"{odd}/.", folder / "tree"], check=True)
+        before = attributes(folder / "tree")
+        told = copy(folder / "tree", folder / "copy")
+        assert subvolume.is_one(folder / "copy" / "tree")
+        assert attributes(folder / "copy" / "tree") == before
+        assert told == []
+        (folder / "copy" / "tree" / "ping").write_bytes(b"another")
+        assert attributes(folder / "tree") == before
+        (folder / "copy" / "tree").rename(folder / "copy" / "root")
+        clone.discard(folder / "copy")
+        assert not (folder / "copy").exists()
+        assert attributes(folder / "tree") == before
+
+
+def test_a_subvolume_goes_without_the_right_to_delete_one_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_root()
+    require("mkfs.btrfs", "btrfs")
+    with mounted("btrfs", tmp_path, "300M") as folder:
+        (folder / "tree").mkdir()
+        subvolume.make(folder / "tree" / "root", 0o755)
+        (folder / "tree" / "root" / "file").write_bytes(b"x")
+        monkeypatch.setattr(subvolume, "delete", lambda _: False)
+        clone.discard(folder / "tree")
+        assert not (folder / "tree").exists()
+
+
+def test_what_is_mounted_in_a_tree_outlives_it(tmp_path: Path) -> None:
+    require("mkfs.btrfs", "btrfs")
+    require_root()
+    with mounted("btrfs", tmp_path, "300M") as folder:
+        subvolume.make(folder / "kept", 0o755)
+        (folder / "kept" / "file").write_bytes(b"x")
+        point = tmp_path / "tree" / "root"
+        point.mkdir(parents=True)
+        subprocess.run(["mount", "--bind", folder / "kept", point], check=True)
+        try:
+            clone.discard(tmp_path / "tree")
+            assert (folder / "kept" / "file").read_bytes() == b"x"
+        finally:
+            subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.parametrize("kind", ["xfs", "ext4"])
+def test_how_many_files_are_done_is_told_of_each_of_two(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_root()
+    require({"xfs": "mkfs.xfs", "ext4": "mke2fs"}[kind])
+    monkeypatch.setattr(run, "_LOOK_S", 0.001)
+    with mounted(kind, tmp_path, "600M") as folder, ThreadPoolExecutor(2) as pool:
+        grow(folder / "tree", 3000)
+        os.sync()
+        both = list(pool.map(copy, [folder / "tree"] * 2, [folder / "one", folder / "other"]))
+        for told in both:
+            assert len(told) >= 3
+            assert told == sorted(told)
+        assert sum(told[-1] for told in both) <= 2 * 3000 * 1.1
+        assert max(told[-1] for told in both) >= 1000
 
 
 def test_a_copy_that_is_not_wanted_any_more_ends(tmp_path: Path) -> None:
@@ -170,7 +236,7 @@ def test_cp_dies_with_the_one_who_started_it(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pinetboot import run\n"
         "run.follow(['sh', '-c', 'echo $$; exec sleep 60'], cancelled=lambda: False,\n"
-        f"    lines=lambda n: Path({str(tmp_path / 'up')!r}).touch())\n"
+        f"    looks=lambda: Path({str(tmp_path / 'up')!r}).touch())\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     end = time.monotonic() + 20

@@ -10,6 +10,7 @@ from bigtree import grow, mounted, used_bytes
 from imagetrees import SERVED, raspios
 from support import require, require_root
 
+from pinetboot import subvolume
 from pinetboot.fleet import generation, identity
 from pinetboot.fleet.pi import Pi
 
@@ -21,9 +22,11 @@ DIFFERS = 128 << 10  # identity, texts, and the blocks they take
 @pytest.mark.parametrize("kind", ["xfs", "btrfs", "ext4"])
 def test_fifty_pis(tmp_path: Path, kind: str) -> None:
     require_root()
-    require(*{"xfs": ["mkfs.xfs"], "btrfs": ["mkfs.btrfs"], "ext4": ["mke2fs"]}[kind])
+    require(*{"xfs": ["mkfs.xfs"], "btrfs": ["mkfs.btrfs", "btrfs"], "ext4": ["mke2fs"]}[kind])
     with mounted(kind, tmp_path, "4G") as data:
         empty = used_bytes(data)
+        (data / "images" / "raspios").mkdir(parents=True)
+        subvolume.make(data / "images" / "raspios" / "root", 0o755)  # as an import does
         image = raspios(data, cloud_init="25.2")
         grow(image / "root" / "usr" / "share", ENTRIES)
         entries = sum(1 for _ in image.rglob("*"))
