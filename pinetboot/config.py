@@ -6,6 +6,7 @@ Every key is optional; an unknown key, a wrong type or an impossible range is an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
@@ -15,13 +16,15 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 
 from pinetboot.checking import Section, Text, problems
 from pinetboot.errors import ConfigError
-from pinetboot.net.addresses import PortRange, parse_address, parse_port_range
+from pinetboot.net.addresses import PortRange, parse_address, parse_ipv4, parse_port_range
 
 DEFAULT_DATA = "/srv/pinetboot"
 
 MIN_BLKSIZE = 8  # RFC 2348
 MAX_BLKSIZE = 65464  # RFC 2348
 MAX_WINDOWSIZE = 65535  # RFC 7440
+
+_NO_OPTION = re.compile(r"[^0-9A-Za-z_=,:.@/+-]")
 
 
 def _port_range(text: str) -> str:
@@ -31,10 +34,7 @@ def _port_range(text: str) -> str:
 
 def _server_address(text: str) -> str:
     if text != "auto":
-        try:
-            address = IPv4Address(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is no IPv4 address; 192.168.1.10 or auto, say, is") from None
+        address = parse_ipv4(text, "192.168.1.10 or auto")
         if address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255"):
             raise ValueError(f"{text} is no address that a Pi could boot from; one of this host's own is")
     return text
@@ -52,6 +52,17 @@ def _network_or_empty(text: str) -> str:
             ip_network(text)
         except ValueError:
             raise ValueError(f"{text!r} is no network; 10.0.0.0/24, say, is") from None
+    return text
+
+
+def _export_options(text: str) -> str:
+    found = _NO_OPTION.search(text)
+    if found:
+        raise ValueError(f"{text!r} holds {found[0]!r}; options between commas, rw,sync say, are")
+    if "fsid" in text:
+        raise ValueError(
+            f"{text!r} holds an fsid, which would be that of every export; each gets its own where it needs one"
+        )
     return text
 
 
@@ -158,7 +169,7 @@ class Nfs(Section):
     mode: Literal["auto", "exports", "daemons", "external", "off"] = "auto"
     address: Annotated[str, AfterValidator(_address_or_empty)] = ""
     path: Text = ""
-    options: Text = "rw,sync,no_subtree_check,no_root_squash"
+    options: Annotated[Text, AfterValidator(_export_options)] = "rw,sync,no_subtree_check,no_root_squash"
     versions: Annotated[list[Literal[3, 4]], Field(min_length=1)] = [3, 4]
     clients: Annotated[str, AfterValidator(_network_or_empty)] = ""
     threads: Annotated[int, Field(ge=1, le=4096)] = 8

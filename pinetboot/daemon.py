@@ -36,6 +36,8 @@ _LIVE = {
     ("fleet", "adopt"),
     ("fleet", "default_image"),
     ("fleet", "keep_generations"),
+    ("nfs", "options"),
+    ("nfs", "clients"),
 }
 
 _TOLD = "clients are told"
@@ -129,10 +131,10 @@ class _Daemon:
         log.write(line.level, line.event, **fields)
 
     def _known(self, client: str) -> dict[str, object]:
-        sighting = self._services.identities.of_address(client)
-        if sighting is None:
+        seen = self._services.fleet.sightings.of_address(client)
+        if seen is None:
             return {}
-        return {key: value for key, value in (("serial", sighting.serial), ("mac", sighting.mac)) if value}
+        return {key: value for key, value in (("serial", seen.serial), ("mac", seen.mac)) if value}
 
 
 def _unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -158,7 +160,7 @@ def start_block(config: Config, services: Services, origin: str) -> list[tuple[s
     )
     block.append(("ProxyDHCP", f"udp {dhcp.port}{on}" if dhcp.mode == "proxy" else f'off: dhcp.mode is "{dhcp.mode}"'))
     block.append(("HTTP", f"tcp {http.port}{on}" if http.enabled else "off: http.enabled"))
-    block.append(("NFS", "not part of this version: export root file systems by hand"))
+    block.append(("NFS", services.nfs.word))
     block.append(("data", str(config.data)))
     return block
 

@@ -10,10 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pinetboot.causes import Cause
+
 
 @dataclass(frozen=True, slots=True)
 class DhcpHeard:
-    """A DHCP message was heard on UDP port 67. `answered` is None where it was left alone, for `why`."""
+    """A DHCP message was heard on UDP port 67. `answered` is None where it was left alone, for `why`.
+
+    `requested` is the address that a REQUEST asks for or renews, empty in all other messages.
+    """
 
     mac: str
     kind: str
@@ -23,6 +28,7 @@ class DhcpHeard:
     serial: str | None = None
     model: str | None = None
     source: str = ""
+    requested: str = ""
 
 
 class Outcome(StrEnum):
@@ -81,7 +87,7 @@ class PacketDropped:
 
 @dataclass(frozen=True, slots=True)
 class HttpServed:
-    """An HTTP request was answered. `kind` is seed, boot, health or page."""
+    """An HTTP request was answered. `kind` is seed, boot, health, phone or page."""
 
     client: str
     method: str
@@ -98,6 +104,16 @@ class FleetRead:
 
     pis: int
     images: int
+
+
+@dataclass(frozen=True, slots=True)
+class PiMaking:
+    """A generation of a Pi's own is begun to be made from an image."""
+
+    serial: str
+    hostname: str
+    image: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,5 +135,83 @@ class FleetFault:
     why: str
 
 
-Event = FleetRead | PiReady | FleetFault | DhcpHeard | TransferStarted | TransferEnded | PacketDropped | HttpServed
+@dataclass(frozen=True, slots=True)
+class RootMounted:
+    """A Pi has the root tree of one of its generations mounted over NFS, from the address `client`."""
+
+    serial: str
+    client: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhonedHome:
+    """A Pi told over HTTP that it is up, from the address `client`. `hostname` is what it said, empty for nothing."""
+
+    client: str
+    serial: str
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PiOnline:
+    """A boot is through, `seconds` after its first sign; None where its beginning was not seen."""
+
+    serial: str
+    seconds: float | None
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BootStalled:
+    """A boot goes no further than `stage` (design 2.6); `cause` is the most likely one, None where none is known."""
+
+    serial: str
+    stage: str
+    cause: Cause | None
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileIgnored:
+    """A file that pinetboot keeps for itself cannot be used, and is left out."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportsChanged:
+    """What nfsd exports of ours has changed: each as CLIENT:PATH."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NfsTold:
+    """Something about NFS on this host, in one sentence; `well` is false where somebody should look at it."""
+
+    well: bool
+    what: str
+
+
+Event = (
+    FleetRead
+    | PiMaking
+    | PiReady
+    | FleetFault
+    | DhcpHeard
+    | TransferStarted
+    | TransferEnded
+    | PacketDropped
+    | HttpServed
+    | RootMounted
+    | ExportsChanged
+    | NfsTold
+    | PhonedHome
+    | PiOnline
+    | BootStalled
+    | FileIgnored
+)
 Sink = Callable[[Event], None]

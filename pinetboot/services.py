@@ -9,7 +9,6 @@ import asyncio
 import resource
 from contextlib import suppress
 from functools import partial
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from pinetboot.boot.data import prepare, seed_folder
@@ -18,15 +17,16 @@ from pinetboot.config import Config
 from pinetboot.dhcp.server import ProxyDhcpServer
 from pinetboot.errors import OperatorError
 from pinetboot.events import Event, Sink
-from pinetboot.fleet import trees
+from pinetboot.fleet import told, trees
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.reconcile import Reconciler
 from pinetboot.net.links import LinkWatch
-from pinetboot.observe.identity import Identities
+from pinetboot.nfs.server import NfsServer
+from pinetboot.overview import Overview
 from pinetboot.tftp.server import TftpServer
 from pinetboot.threads import Pool
 from pinetboot.web.server import HttpServer
-from pinetboot.web.sources import Seeded, Seeds, Sources
+from pinetboot.web.sources import Pis, Seeded, Seeds, Sources
 
 _FILES_BESIDE_TRANSFERS = 1024
 _FILES_PER_TRANSFER = 2
@@ -38,10 +38,11 @@ class Services:
     def __init__(self, config: Config, sink: Sink, *, keeps_fleet: bool = True) -> None:
         self.config = config
         self.keeps_fleet = keeps_fleet
-        self.identities = Identities()
         self._sink = sink
         self._pool = Pool()
         self.fleet = Reconciler(config, self._pool, self._served, sink)
+        self.overview = Overview(config, self._pool, self.fleet, lambda: self._dhcp is not None, sink)
+        self.nfs = NfsServer(config, self._pool, self.fleet, self._take)
         self.watch = LinkWatch(lambda _: self.fleet.changed())
         self._state: dict[str, str] = {}
         self._tftp: TftpServer | None = None
@@ -60,6 +61,7 @@ class Services:
         tree = prepare(config, self.fleet.names)
         try:
             await self.watch.start()
+            await self.overview.boots.start()
             _check_interfaces(config, self.watch)
             if config.tftp.enabled:
                 self._tftp = TftpServer(config, tree, self._pool, self._take)
@@ -68,12 +70,16 @@ class Services:
                 self._dhcp = ProxyDhcpServer(config, lambda: self.watch.links, self._take)
                 self._dhcp.start()
             if config.http.enabled:
-                self._http = HttpServer(config, Sources(tree, self._seeds(), self._pool, self.readiness, self._take))
+                pis = Pis(self.overview.all, self.overview.one)
+                sources = Sources(tree, self._seeds(), pis, self._pool, self.readiness, self._take)
+                self._http = HttpServer(config, sources)
                 await self._http.start()
         except BaseException:
             await self.stop(0)
             raise
         if self.keeps_fleet:
+            await self.nfs.start()
+            self.fleet.roots = self.nfs
             self.fleet.start()
         self._state = {
             "tftp": "ready" if self._tftp else "off",
@@ -89,6 +95,7 @@ class Services:
         if self._dhcp is not None:
             self._dhcp.configure(config)
         self.fleet.config = config
+        self.nfs.configure(config)
 
     def readiness(self) -> dict[str, str]:
         """Each service's state by name: ready, off, or stopping; empty before start() is through."""
@@ -102,56 +109,31 @@ class Services:
         ending = [server.stop(within_s) for server in (self._tftp,) if server is not None]
         if self._http is not None:
             ending.append(self._http.stop())
-        await asyncio.gather(*ending, self.fleet.stop())
+        await asyncio.gather(*ending, self.fleet.stop(), self.nfs.stop())
+        await self.overview.boots.stop()
         self.watch.close()
         self._pool.close()
 
     def _take(self, event: Event) -> None:
-        self.identities.learn(event)
-        self.fleet.take(event)
+        serial = self.fleet.take(event)
+        if serial is not None:
+            self.nfs.take(event, serial)
+        self.overview.boots.take(event, serial)
         self._sink(event)
 
     def _served(self, pi: Pi, learned: str) -> Served | None:
-        """What a Pi is told of this host; None while this host has no address."""
-        server = self.config.server.address
-        if server == "auto":
-            links = self.watch.links
-            address = pi.address or learned
-            link = links.towards(IPv4Address(address)) if address and ":" not in address else None
-            link = link or links.by_index.get(links.default_index or 0)
-            link = link or next(iter(links.serving(self.config.server.interfaces)), None)
-            if link is None or link.primary is None:
-                return None
-            server = str(link.primary.ip)
-        nfs = self.config.nfs
-        return Served(
-            server=server,
-            http_port=self.config.http.port,
-            nfs_server=nfs.address or server,
-            nfs_data=nfs.path or str(self.config.data.resolve()),
-            nfs_versions=tuple(nfs.versions),
-        )
+        return told.served(self.config, self.watch.links, pi, learned)
 
     def _seeds(self) -> Seeds:
         unread = self.fleet.inventory
         return Seeds(
             folder_of=partial(seed_folder, self.config),
-            serial_of=self._serial_of,
+            serial_of=self.overview.serial_of,
             seed_of=self._seed_of,
             generation_of=partial(_generation_of, self.config.data),
             known=lambda: not self.keeps_fleet or self.fleet.inventory is not unread,
             told=lambda: self.config.server.address,
         )
-
-    def _serial_of(self, address: str) -> str | None:
-        pi = self.fleet.inventory.by_address.get(address)
-        if pi is not None:
-            return pi.serial
-        sighting = self.identities.of_address(address)
-        if sighting is None or sighting.serial:
-            return sighting.serial if sighting else None
-        pi = self.fleet.inventory.by_mac.get(sighting.mac or "")
-        return pi.serial if pi else None
 
     def _seed_of(self, serial: str) -> Seeded | None:
         pi = self.fleet.inventory.by_serial.get(serial)

@@ -24,6 +24,7 @@ _BEFORE: Final = ("cloud-config", "containerd", "docker", "k3s", "k3s-agent", "k
 
 # The kernel takes blanks between double quotes as part of a word (next_arg() in lib/cmdline.c).
 _WORD: Final = re.compile(r'(?:[^ \t\r\v\f"]|"[^"]*(?:"|$))+')
+_UNIQUE_ID: Final = "nfs.nfs4_unique_id"
 _FIRST_BOOT: Final = re.compile(r"init=.*(?:resize|firstboot|first_boot).*")
 _FIRST_RUN: Final = ("systemd.run", "systemd.run_success_action", "systemd.run_failure_action")
 _FIRST_RUN_TARGET: Final = "systemd.unit=kernel-command-line.target"
@@ -128,7 +129,12 @@ def _managed(pi: Pi, served: Served, generation: str, facts: TreeFacts) -> list[
     if pi.root == "none":
         return []
     root = f"{served.nfs_server}:{served.nfs_data.rstrip('/')}/pis/{pi.serial}/{generation}/root"
-    managed = ["root=/dev/nfs", f"nfsroot={root},{_root_options(served, facts)}", "rw", "ip=dhcp", "rootwait"]
+    options = _root_options(served, facts)
+    managed = ["root=/dev/nfs", f"nfsroot={root},{options}", "rw", "ip=dhcp", "rootwait"]
+    if options.startswith("vers=4"):
+        # Before any root is there every kernel has the same name, by which nfsd would take one Pi for another that was
+        # started anew, and end the other's opens and locks (RFC 8881 section 18.35.4; the kernel's nfs-client.rst).
+        managed.append(f"{_UNIQUE_ID}={pi.serial}")
     if facts.cloud_init is not None:
         if served.url:
             managed.append(f"ds={_datasource(facts.cloud_init)};s={served.url}/seed/{pi.serial}/")
@@ -160,7 +166,9 @@ def _is_managed(word: str, pi: Pi) -> bool:
         return key == "nfsroot" or _OF_A_DISK.fullmatch(bare) is not None
     if key == "ds":
         return bare.startswith("ds=nocloud")
-    return bare in {"rw", "ro", "rootwait"} or ("=" in bare and key in {"root", "nfsroot", "ip", "network-config"})
+    return bare in {"rw", "ro", "rootwait"} or (
+        "=" in bare and key in {"root", "nfsroot", "ip", "network-config", _UNIQUE_ID}
+    )
 
 
 def _must_go(word: str, pi: Pi) -> bool:

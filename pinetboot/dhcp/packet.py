@@ -55,6 +55,15 @@ class Message:
         except ValueError:
             return None
 
+    @property
+    def requested(self) -> IPv4Address | None:
+        """The address that a REQUEST asks for, or renews (RFC 2131 section 4.3.2); None in any other message."""
+        if self.type is not MessageType.REQUEST:
+            return None
+        asked = self.address(Option.REQUESTED_ADDRESS)
+        found = self.ciaddr if asked is None else asked
+        return None if found == ZERO else found
+
     def address(self, option: int) -> IPv4Address | None:
         """Read the first address in an option; None where there is none."""
         value = self.options.get(option, b"")

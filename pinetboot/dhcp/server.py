@@ -152,5 +152,6 @@ class ProxyDhcpServer:
                 serial=pi.serial if pi else None,
                 model=pi.model if pi else None,
                 source=datagram.peer.host,
+                requested=str(message.requested or ""),
             )
         )

@@ -80,6 +80,14 @@ class TestCmdline:
     ) -> None:
         line = made(BOOKWORM_CMDLINE, facts=facts, served=replace(SERVED, nfs_versions=versions))
         assert f"{NFSROOT},{options}" in line.split()
+        # Kernels that have no root yet all have one name, and NFSv4 knows its clients by theirs.
+        assert (f"nfs.nfs4_unique_id={SERIAL}" in line.split()) is options.startswith("vers=4")
+
+    def test_a_name_for_version_4_goes_with_it(self) -> None:
+        line = made("quiet", facts=NO_INITRAMFS)
+        assert "nfs.nfs4_unique_id" in line
+        assert "nfs.nfs4_unique_id" not in made(line, facts=FACTS)
+        assert made(line, facts=NO_INITRAMFS) == line
 
     @pytest.mark.parametrize(
         ("version", "word"),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import islice
 from pathlib import Path
 
+from mutation import Fault, Mutants, each
 from support import Daemon, wait_until
 
 from pinetboot.dhcp import offer, packet
@@ -96,70 +96,33 @@ REPLIES = [
 BYTES = (0, 1, 2, 3, 17, 43, 53, 60, 82, 97, 0x7F, 0x80, 0xFE, 0xFF)
 
 
-class Mutants:
-    """Broken copies of real messages, the same ones for the same seed."""
+class Messages(Mutants):
+    """Broken DHCP messages; half of the faults go where the options are, the rest anywhere."""
 
-    def __init__(self, seed: int, corpus: list[bytes]) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - the same packets each time, nothing to keep secret
-        self._corpus = corpus
+    values = BYTES
+    repeats = (1, 2, 20)
+    longest = 24
 
-    def __iter__(self) -> Iterator[bytes]:
-        pick = self._random.choice
-        while True:
-            made = bytearray(pick(self._corpus))
-            for _ in range(pick((1, 1, 1, 2, 3, 6))):
-                # Half of the faults go where the options are, the rest anywhere.
-                at = pick(range(min(_FIXED, len(made)) if pick(range(2)) else 0, len(made) + 1))
-                way = pick((self._bend, self._bend, self._cut, self._mix, self._misstate_a_length))
-                way(made, at, at + pick(range(24)))
-            yield bytes(made)
+    def place(self, made: bytearray) -> int:
+        return self.pick(range(min(_FIXED, len(made)) if self.pick(range(2)) else 0, len(made) + 1))
 
-    def _bend(self, made: bytearray, at: int, _: int) -> None:
-        pick = self._random.choice
-        if at < len(made):
-            made[at] = made[at] ^ 1 << pick(range(8)) if pick(range(2)) else pick(BYTES)
+    def ways(self) -> Sequence[Fault]:
+        return (self.bend, self.bend, self.cut, self.mix, self.misstate_a_length)
 
-    def _cut(self, made: bytearray, at: int, to: int) -> None:
-        match self._random.choice(("tail", "piece", "repeat")):
-            case "tail":
-                del made[at:]
-            case "piece":
-                del made[at:to]
-            case "repeat":
-                made[at:at] = made[at:to] * self._random.choice((1, 2, 20))
-
-    def _mix(self, made: bytearray, at: int, to: int) -> None:
-        if self._random.choice(range(2)):
-            made[at:at] = self._random.randbytes(to - at)
-        else:
-            made[at:] = self._random.choice(self._corpus)[at:]
-
-    def _misstate_a_length(self, made: bytearray, _at: int, _to: int) -> None:
+    def misstate_a_length(self, made: bytearray, _at: int, _to: int) -> None:
         lengths = []
         at = _FIXED
         while at + 1 < len(made) and made[at] != Option.END:
             lengths.append(at + 1)
             at += 2 + made[at + 1]
         if lengths:
-            at = self._random.choice(lengths)
+            at = self.pick(lengths)
             rest = len(made) - at - 1
-            made[at] = self._random.choice((0, 1, made[at] ^ 1, rest & 0xFF, (rest + 1) & 0xFF, (rest - 1) & 0xFF, 255))
+            made[at] = self.pick((0, 1, made[at] ^ 1, rest & 0xFF, (rest + 1) & 0xFF, (rest - 1) & 0xFF, 255))
 
 
 def mutants(seed: int, corpus: list[bytes], count: int) -> Iterator[bytes]:
-    return islice(Mutants(seed, corpus), count)
-
-
-def each(datagrams: Iterator[bytes], take: Callable[[bytes], None]) -> int:
-    """Feed them one by one; what breaks is told with the datagram that did it."""
-    number = 0
-    for number, datagram in enumerate(datagrams, 1):
-        try:
-            take(datagram)
-        except Exception as error:
-            error.add_note(f"datagram {number}: {datagram.hex()}")
-            raise
-    return number
+    return islice(Messages(seed, corpus), count)
 
 
 def test_no_broken_message_surprises_the_server() -> None:

@@ -201,3 +201,23 @@ def test_any_bytes_are_a_message_or_malformed(sent: bytes) -> None:
     except MalformedMessage:
         return
     assert packet.parse(packet.encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "ciaddr", "requested"),
+    [
+        (MessageType.REQUEST, "10.0.0.5", "0.0.0.0", "10.0.0.5"),
+        (MessageType.REQUEST, "", "10.0.0.5", "10.0.0.5"),
+        (MessageType.REQUEST, "", "0.0.0.0", None),
+        (MessageType.REQUEST, "0.0.0.0", "0.0.0.0", None),
+        (MessageType.DISCOVER, "10.0.0.5", "10.0.0.5", None),
+    ],
+)
+def test_a_request_says_which_address_it_asks_for_or_renews(
+    kind: MessageType, option: str, ciaddr: str, requested: str | None
+) -> None:
+    options: dict[int, bytes] = {Option.MESSAGE_TYPE: bytes([kind])}
+    if option:
+        options[Option.REQUESTED_ADDRESS] = IPv4Address(option).packed
+    message = Message(BOOTREQUEST, 1, bytes(6), options, ciaddr=IPv4Address(ciaddr))
+    assert message.requested == (IPv4Address(requested) if requested else None)
