@@ -27,7 +27,8 @@ class Cause:
 class Finding:
     """Something that was looked at and is not as it should be. `rule` is empty where the reference has none for it.
 
-    `fatal`: a Pi cannot boot; `warning`: something it should have will not work; `info`: worth knowing.
+    `fatal`: a Pi cannot boot, or comes up without what sets it up; `warning`: something it should have will not work;
+    `info`: worth knowing.
     """
 
     severity: Literal["fatal", "warning", "info"]
@@ -198,4 +199,45 @@ def no_seed(url: str, why: str) -> Cause:
         f"{url} gave {why}",
         "cloud-init asks for every file eleven times, a second apart, and gives up without meta-data or user-data",
         "Check the ds=nocloud address in cmdline.txt, and that HTTP is on in the server's settings.",
+    )
+
+
+def no_request(server: str) -> Cause:
+    """D10: it was told to boot from here, and asks for nothing."""
+    return Cause(
+        "D10",
+        f"it was told to boot from {server}, and no TFTP request came from it",
+        "a firewall drops UDP port 69, another boot server's offer was taken, or no route leads from it to this server",
+        "Open UDP port 69 on this host, see that no other PXE server answers, and put both into one subnet.",
+    )
+
+
+def no_first_loader() -> Cause:
+    """D12: the first file of a Pi 3, which is asked for in the root."""
+    return Cause(
+        "D12",
+        "bootcode.bin is not served from the root of the boot tree",
+        "the ROM of a Pi 3 asks for it there, never in the Pi's own folder",
+        "Put the bootcode.bin of an image into boot/, or name an image for Pi 3s as fleet.default_image.",
+    )
+
+
+def no_linux() -> Cause:
+    """D27: all files were sent, and no kernel asked for an address."""
+    return Cause(
+        "D27",
+        "a kernel was sent, and did not ask for an address",
+        "kernel, device tree and initramfs do not fit this model or one another, or cmdline.txt lacks ip=dhcp",
+        "Look at its screen or serial console; serve kernel, device tree, overlays and initramfs of one image.",
+    )
+
+
+def no_mount() -> Cause:
+    """D29: Linux is up, its root is not."""
+    return Cause(
+        "D29",
+        "Linux asked for an address, and its root was not mounted",
+        "the export is missing or for another address, UDP and TCP ports 111 and 2049 or mountd's are closed, or the "
+        "initramfs refuses an option of nfsroot=",
+        "Run `pinetboot check`, and look at `exportfs -v` on the NFS server.",
     )

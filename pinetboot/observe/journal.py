@@ -9,20 +9,29 @@ from dataclasses import asdict, dataclass, field
 
 from pinetboot.boot.names import printable
 from pinetboot.events import (
+    BootStalled,
     DhcpHeard,
     Event,
+    ExportsChanged,
+    FileIgnored,
     FleetFault,
     FleetRead,
     HttpServed,
+    NfsTold,
     Outcome,
     PacketDropped,
+    PhonedHome,
+    PiMaking,
+    PiOnline,
     PiReady,
+    RootMounted,
     TransferEnded,
     TransferStarted,
 )
 
 _PER_S = 20.0
 _BURST = 100.0
+_MOST_EXPORTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +60,16 @@ _PLAIN: dict[type[Event], tuple[str, str]] = {
     TransferStarted: ("debug", "transfer started"),
     DhcpHeard: ("info", "boot offered"),
     FleetRead: ("info", "fleet read"),
+    PiMaking: ("info", "making a generation"),
     PiReady: ("info", "Pi made ready"),
+    ExportsChanged: ("info", "exports changed"),
+    RootMounted: ("info", "root mounted"),
+    PhonedHome: ("debug", "Pi phoned home"),
+    PiOnline: ("info", "Pi online"),
+    BootStalled: ("warning", "boot stalled"),
+    FileIgnored: ("warning", "kept file ignored"),
 }
-_SHOWN = {"why", "serial", "pis", "images"}
+_SHOWN = {"why", "serial", "pis", "images", "path", "generation", "hostname"}
 # Lines that one busy boot makes by rights, and are never held back.
 _ALWAYS = {Outcome.SENT, Outcome.UNCONFIRMED}
 
@@ -66,44 +82,70 @@ def line_for(event: Event) -> Line:
 
 def _heading(event: Event) -> tuple[str, str]:
     """Level and words, which is all that the rate of lines goes by."""
+    if isinstance(event, TransferEnded):
+        return _OUTCOMES[event.outcome]
     match event:
-        case TransferEnded():
-            return _OUTCOMES[event.outcome]
         case DhcpHeard(answered=None):
-            level = "info" if event.model and event.kind == "DISCOVER" else "debug"
-            return level, f"dhcp {event.kind.lower()} left alone"
+            heading = (
+                "info" if event.model and event.kind == "DISCOVER" else "debug",
+                f"dhcp {event.kind.lower()} left alone",
+            )
         case HttpServed():
-            return "info" if event.kind in {"seed", "boot"} else "debug", f"http {event.kind}"
+            heading = "info" if event.kind in {"seed", "boot"} else "debug", f"http {event.kind}"
         case PacketDropped():
-            return "warning", f"{event.service} packet dropped"
+            heading = "warning", f"{event.service} packet dropped"
         case FleetFault():
-            return "warning", "Pi not as it should be" if event.serial else "fleet left as it was"
-    return _PLAIN[type(event)]
+            heading = "warning", "Pi not as it should be" if event.serial else "fleet left as it was"
+        case NfsTold():
+            heading = "info" if event.well else "warning", "nfs"
+        case _:
+            heading = _PLAIN[type(event)]
+    return heading
 
 
 def _fields(event: Event) -> dict[str, object]:
     match event:
         case TransferEnded():
-            return _transfer(event)
+            fields = _transfer(event)
         case DhcpHeard():
-            return _dhcp(event)
+            fields = _dhcp(event)
         case TransferStarted():
             shown = {"bytes": event.size, "blksize": event.blksize, "windowsize": event.windowsize}
-            return {"path": printable(event.path), **shown}
+            fields = {"path": printable(event.path), **shown}
         case HttpServed():
-            shown = {"status": event.status, "bytes": event.sent_bytes}
-            return {"method": event.method, "path": printable(event.path), **shown}
+            answered = {"status": event.status, "bytes": event.sent_bytes}
+            fields = {"method": event.method, "path": printable(event.path), **answered}
+        case NfsTold():
+            fields = {"what": printable(event.what)}
+        case ExportsChanged():
+            fields = _exports(event)
+        case PiMaking():
+            fields = asdict(event)
         case PiReady():
-            return asdict(event) | {"seconds": round(event.seconds, 1)}
-    return {name: value for name, value in asdict(event).items() if name in _SHOWN and value != ""}
+            fields = asdict(event) | {"seconds": round(event.seconds, 1)}
+        case PiOnline() | BootStalled():
+            fields = _boot(event)
+        case _:
+            fields = {name: value for name, value in asdict(event).items() if name in _SHOWN and value != ""}
+    return fields
 
 
 def client_of(event: Event) -> str | None:
     """Say which address an event is about, None where it has none yet."""
     match event:
-        case DhcpHeard() | FleetRead() | PiReady() | FleetFault():
-            return None
-    return event.client
+        case TransferStarted() | TransferEnded() | PacketDropped() | HttpServed() | RootMounted() | PhonedHome():
+            return event.client
+    return None
+
+
+def _exports(event: ExportsChanged) -> dict[str, object]:
+    shown = {"added": event.added, "removed": event.removed}
+    fields: dict[str, object] = {}
+    for name, exports in shown.items():
+        if exports:
+            more = [f"and {len(exports) - _MOST_EXPORTS} more"] if len(exports) > _MOST_EXPORTS else []
+            fields[name] = [*(printable(one) for one in exports[:_MOST_EXPORTS]), *more]
+    return fields
 
 
 def _dhcp(event: DhcpHeard) -> dict[str, object]:
@@ -113,6 +155,17 @@ def _dhcp(event: DhcpHeard) -> dict[str, object]:
     if event.model:
         fields["model"] = event.model
     return fields | ({"from": event.answered} if event.answered else {"why": event.why})
+
+
+def _boot(event: PiOnline | BootStalled) -> dict[str, object]:
+    fields: dict[str, object] = {"serial": event.serial}
+    if event.hostname:
+        fields["hostname"] = event.hostname
+    if isinstance(event, PiOnline):
+        return fields | ({} if event.seconds is None else {"seconds": round(event.seconds, 1)})
+    cause = event.cause
+    told = {"rule": cause.rule, "what": printable(cause.what), "why": cause.why, "do": cause.do} if cause else {}
+    return fields | {"stage": event.stage, **told}
 
 
 def _transfer(event: TransferEnded) -> dict[str, object]:
@@ -128,6 +181,10 @@ def _transfer(event: TransferEnded) -> dict[str, object]:
     return fields
 
 
+def _is_sent(event: Event) -> bool:
+    return isinstance(event, TransferEnded) and event.outcome in _ALWAYS
+
+
 class Journal:
     """Holds back lines that come faster than anyone reads: 20 a second of a kind, after a burst of 100."""
 
@@ -137,7 +194,7 @@ class Journal:
     def line(self, event: Event, now: float) -> Line | None:
         """Put an event into words; None when such lines come too fast. The next one tells how many were held back."""
         level, words = _heading(event)
-        if level == "debug" or (isinstance(event, TransferEnded) and event.outcome in _ALWAYS):
+        if level == "debug" or isinstance(event, PiOnline) or _is_sent(event):
             return line_for(event)
         tokens, at, held_back = self._left.get(words, (_BURST, now, 0))
         tokens = min(_BURST, tokens + (now - at) * _PER_S)

@@ -9,6 +9,7 @@ from pinetboot.boot import cloudinit
 
 _PAGES = (
     *((f"/{name}", "the NoCloud seed of the machine that asks") for name in cloudinit.SEED_FILES),
+    ("/api/pis", "every Pi and how far its boot is, as JSON"),
     ("/readyz", "whether Pis can boot from here"),
 )
 _ROWS = "".join(f'<li><a href="{path}">{path}</a>: {what}</li>' for path, what in _PAGES)

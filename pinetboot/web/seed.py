@@ -5,25 +5,18 @@ known: the one in fleet.toml, else where it was seen. A serial that is in no fle
 address would: trees made by hand need no fleet.toml, and nothing is told that the root paths do not tell anyone.
 
 Seeds may hold secrets: no text of one goes into an event, a log or a sentence, and nobody on the way may keep one.
-Symlinks in a seed's folder are followed wherever they lead. A mounted ConfigMap is made of them, and the folders are
-the operator's alone: no Pi can write there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import stat
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Address
-from pathlib import Path
 
 from aiohttp import web
 
-from pinetboot.boot import cloudinit
-from pinetboot.boot.bounds import MAX_SIZE
+from pinetboot.boot import cloudinit, seeds
 from pinetboot.boot.template import TemplateFault
 from pinetboot.events import FleetFault, PacketDropped
 from pinetboot.fleet.pi import parse_serial
@@ -35,6 +28,10 @@ _LIMIT_S = 10.0
 _FLEET_LIMIT_S = 2.0
 _FLEET_LOOK_S = 0.02
 _KEPT_BY_NOBODY = {"Cache-Control": "no-store"}
+_UNREAD = (
+    "fleet.toml is not read yet or cannot be used as it is, so that nobody is told a seed; "
+    "the log and `pinetboot check` say what is wrong with it\n"
+)
 
 
 async def get(request: web.Request) -> web.StreamResponse:
@@ -72,16 +69,16 @@ def plain_address(text: str) -> str:
 
 async def _answer(request: web.Request, name: str, serial: str | None) -> web.StreamResponse:
     sources = request.app[SOURCES]
-    seeds = sources.seeds
+    known = sources.seeds
     client = client_of(request)
-    await _fleet_read(seeds)
-    seeded = seeds.seed_of(serial) if serial else None
-    if serial and seeded and not _is_its_own(seeded, client, seeds.serial_of(client)):
-        why = f"the seed of {serial} is told to that Pi's own address alone, which {client} is not"
+    await _fleet_read(known)
+    seeded = known.seed_of(serial) if serial else None
+    if serial and seeded and not is_its_own(seeded, client, known.serial_of(client)):
+        why = f"the seed of {serial} is told to {_addresses(seeded)} alone, which {client} is not"
         sources.sink(PacketDropped("http", client, why))
         raise web.HTTPForbidden(text=f"{why}\n", headers=_KEPT_BY_NOBODY)
     server, port = _asked_at(request)
-    told = seeds.told()
+    told = known.told()
     asker = cloudinit.Asker(
         client, serial, seeded.pi if seeded else None, server=server if told == "auto" else told, http_port=port
     )
@@ -89,25 +86,26 @@ async def _answer(request: web.Request, name: str, serial: str | None) -> web.St
     return web.Response(body=text, content_type="text/plain", charset="utf-8", headers=_KEPT_BY_NOBODY)
 
 
-async def _fleet_read(seeds: Seeds) -> None:
+async def _fleet_read(known: Seeds) -> None:
     """Wait until the fleet was read: a Pi that got the default seed in place of its own would take it for good."""
     loop = asyncio.get_running_loop()
     end = loop.time() + _FLEET_LIMIT_S
-    while not seeds.known():
+    while not known.known():
         if loop.time() > end:
-            raise web.HTTPServiceUnavailable(
-                text="fleet.toml could not be read yet, so that this machine's seed is not known\n",
-                headers=_KEPT_BY_NOBODY | {"Retry-After": "2"},
-            )
+            raise web.HTTPServiceUnavailable(text=_UNREAD, headers=_KEPT_BY_NOBODY | {"Retry-After": "2"})
         await asyncio.sleep(_FLEET_LOOK_S)
 
 
-def _is_its_own(seeded: Seeded, client: str, serial: str | None) -> bool:
-    """Whether a Pi's seed may be told to an address: known as its own, or as good as any while none is known."""
+def is_its_own(seeded: Seeded, client: str, serial: str | None) -> bool:
+    """Whether an address may speak for a Pi: known as its own, or as good as any while none is known."""
     if not seeded.addresses or client in seeded.addresses:
         return True
     # What fleet.toml says is final; what was learned may be more than one, for a Pi may get another lease.
     return not seeded.pi.address and serial == seeded.pi.serial
+
+
+def _addresses(seeded: Seeded) -> str:
+    return " or ".join(sorted(seeded.addresses))
 
 
 def _asked_at(request: web.Request) -> tuple[str, int]:
@@ -133,29 +131,5 @@ async def _made(sources: Sources, name: str, asker: cloudinit.Asker) -> bytes:
 
 
 def _make(sources: Sources, name: str, asker: cloudinit.Asker) -> bytes:
-    folder = sources.seeds.folder_of(asker.seed)
-    if asker.seed != cloudinit.DEFAULT_SEED and not folder.is_dir():
-        raise TemplateFault(f"there is no folder cloud-init/{asker.seed}, which fleet.toml names as the seed")
     generation = sources.seeds.generation_of(asker.serial) if asker.serial and asker.pi else ""
-    return cloudinit.fill(name, partial(_read, folder), replace(asker, generation=generation))
-
-
-def _read(folder: Path, name: str) -> bytes | None:
-    """Read a seed file; None where there is none. Raises OSError."""
-    try:
-        # A pipe, which nobody may ever write to, is not waited for.
-        fd = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-            raise OSError(number, os.strerror(number))
-        with open(fd, "rb", closefd=False) as file:
-            content = file.read(MAX_SIZE + 1)
-    finally:
-        os.close(fd)
-    if len(content) > MAX_SIZE:
-        raise TemplateFault(f"{name} is larger than the {MAX_SIZE} bytes that a seed may have")
-    return content
+    return seeds.make(sources.seeds.folder_of(asker.seed), name, replace(asker, generation=generation))

@@ -14,12 +14,12 @@ from pinetboot.boot import cloudinit
 from pinetboot.config import Config
 from pinetboot.events import HttpServed
 from pinetboot.net.listening import tcp_sockets
-from pinetboot.web import boot, health, index, seed
+from pinetboot.web import api, boot, health, index, phone, seed
 from pinetboot.web.sources import SOURCES, Sources
 
 
 class HttpServer:
-    """Serves seeds, the boot tree and health. start() binds; stop() lets running answers finish."""
+    """Serves seeds, the boot tree, Pis and health. start() binds; stop() lets running answers finish."""
 
     def __init__(self, config: Config, sources: Sources) -> None:
         self._config = config
@@ -30,6 +30,9 @@ class HttpServer:
         app.router.add_get("/seed/{serial}/{name}", seed.get_by_serial)
         app.router.add_get("/", index.get)
         app.router.add_get("/boot/{path:.+}", boot.get)
+        app.router.add_get("/api/pis", api.all_pis)
+        app.router.add_get("/api/pis/{serial}", api.one_pi)
+        app.router.add_post("/phone/{serial}", phone.post)
         app.router.add_get("/healthz", health.healthz)
         app.router.add_get("/readyz", health.readyz)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=config.server.stop_s)
@@ -70,15 +73,15 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         agent = request.headers.get("User-Agent", "")
         request.app[SOURCES].sink(
-            HttpServed(request.remote or "", request.method, request.path, status, sent, _kind(request.path), agent)
+            HttpServed(seed.client_of(request), request.method, request.path, status, sent, _kind(request.path), agent)
         )
 
 
 def _kind(path: str) -> str:
-    """Say which part of the daemon a path asks: seed, boot, health, or a page for people."""
+    """Say which part of the daemon a path asks: seed, boot, health, phone, or a page for people and scripts."""
     first = path.removeprefix("/").partition("/")[0]
     if first == "seed" or first in cloudinit.SEED_FILES:
         return "seed"
     if first in {"healthz", "readyz"}:
         return "health"
-    return "boot" if first == "boot" else "page"
+    return first if first in {"boot", "phone"} else "page"

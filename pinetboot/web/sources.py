@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -40,11 +41,23 @@ class Seeds:
 
 
 @dataclass(frozen=True, slots=True)
+class Pis:
+    """What is told of Pis to everyone, in the shape of design 2.7. Both answer from memory.
+
+    `all` gives every Pi, `one` a Pi by its serial with its past boots, None for one that nobody knows.
+    """
+
+    all: Callable[[], list[dict[str, Any]]]
+    one: Callable[[str], dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Handed to every handler in the application. `readiness` gives each service's state by name."""
 
     tree: BootTree
     seeds: Seeds
+    pis: Pis
     pool: Pool
     readiness: Callable[[], dict[str, str]]
     sink: Sink

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from pinetboot.events import DhcpHeard, Event, HttpServed, Outcome, PacketDropped, TransferEnded, TransferStarted
+from pinetboot import causes
+from pinetboot.events import (
+    BootStalled,
+    DhcpHeard,
+    Event,
+    ExportsChanged,
+    FileIgnored,
+    HttpServed,
+    NfsTold,
+    Outcome,
+    PacketDropped,
+    PhonedHome,
+    PiMaking,
+    PiOnline,
+    RootMounted,
+    TransferEnded,
+    TransferStarted,
+)
 from pinetboot.observe.journal import Journal, Line, client_of, line_for
 
 CLIENT = "192.168.1.101"
@@ -75,6 +92,35 @@ DROPPED = PacketDropped("tftp", CLIENT, "opcode 9 is unknown")
         ),
         (DROPPED, Line("warning", "tftp packet dropped", {"why": "opcode 9 is unknown"})),
         (
+            PiMaking("5b154510", "node-1", "raspios-lite", 1),
+            Line(
+                "info",
+                "making a generation",
+                {"serial": "5b154510", "hostname": "node-1", "image": "raspios-lite", "generation": 1},
+            ),
+        ),
+        (
+            PiOnline("5b154510", 43.21, "node-1"),
+            Line("info", "Pi online", {"serial": "5b154510", "hostname": "node-1", "seconds": 43.2}),
+        ),
+        (PiOnline("5b154510", None), Line("info", "Pi online", {"serial": "5b154510"})),
+        (
+            BootStalled("5b154510", "kernel", None),
+            Line("warning", "boot stalled", {"serial": "5b154510", "stage": "kernel"}),
+        ),
+        (
+            RootMounted("5b154510", CLIENT, 3),
+            Line("info", "root mounted", {"serial": "5b154510", "generation": 3}),
+        ),
+        (
+            PhonedHome(CLIENT, "5b154510", "node-1"),
+            Line("debug", "Pi phoned home", {"serial": "5b154510", "hostname": "node-1"}),
+        ),
+        (
+            FileIgnored("/srv/x.json", "it holds no boots"),
+            Line("warning", "kept file ignored", {"path": "/srv/x.json", "why": "it holds no boots"}),
+        ),
+        (
             dhcp(answered="192.168.1.10"),
             Line(
                 "info",
@@ -122,6 +168,15 @@ def test_the_size_probe_of_every_pi_is_not_worth_a_line() -> None:
 )
 def test_what_is_of_no_interest_to_an_operator_is_for_debugging(event: Event, level: str) -> None:
     assert line_for(event).level == level
+
+
+def test_a_stalled_boot_is_told_with_its_cause_and_what_to_do() -> None:
+    cause = causes.no_loader(["start4.elf"], "5b154510/")
+    line = line_for(BootStalled("5b154510", "firmware", cause, "node-1"))
+    assert line.level == "warning"
+    assert list(line.fields) == ["serial", "hostname", "stage", "rule", "what", "why", "do"]
+    assert (line.fields["rule"], line.fields["do"]) == ("D13", cause.do)
+    assert client_of(BootStalled("5b154510", "firmware", cause)) is None
 
 
 def test_an_event_says_which_address_it_is_about() -> None:
@@ -199,3 +254,24 @@ def test_what_peers_make_up_does_not_fill_memory() -> None:
         ):
             journal.line(event, now)
     assert len(journal._left) <= 10
+
+
+def test_exports_are_shown_by_client_and_path_but_not_a_hundred_of_them() -> None:
+    added = tuple(f"10.0.0.{number}/32:/srv/pis/5b1545{number:02x}/1/root" for number in range(100))
+    line = line_for(ExportsChanged(added, ()))
+    assert (line.level, line.event) == ("info", "exports changed")
+    shown = line.fields["added"]
+    assert isinstance(shown, list)
+    assert shown[0] == added[0]
+    assert shown[-1] == "and 88 more"
+    assert "removed" not in line.fields
+    assert client_of(ExportsChanged((), added[:1])) is None
+
+
+def test_a_word_on_nfs_is_one_line_and_a_warning_where_somebody_should_look() -> None:
+    assert line_for(NfsTold(well=True, what="rpc.mountd started")) == Line(
+        "info", "nfs", {"what": "rpc.mountd started"}
+    )
+    line = line_for(NfsTold(well=False, what="exportfs says: \n\x1b[31mno"))
+    assert line.level == "warning"
+    assert str(line.fields["what"]).isprintable()

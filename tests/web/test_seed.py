@@ -29,7 +29,7 @@ from pinetboot.threads import Pool
 from pinetboot.web import seed as pages
 from pinetboot.web.seed import plain_address
 from pinetboot.web.server import HttpServer
-from pinetboot.web.sources import Seeded, Seeds, Sources
+from pinetboot.web.sources import Pis, Seeded, Seeds, Sources
 
 ONE, TWO, NEW = "5b154510", "da591740", "00000001"
 SECRET = "hunter2-correct-horse"  # noqa: S105 - an example, and nobody's
@@ -105,7 +105,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         told=lambda: made.told,
     )
     pool = Pool()
-    server = HttpServer(config, Sources(BootTree(tmp_path / "boot"), seeds, pool, dict, made.events.append))
+    sources = Sources(BootTree(tmp_path / "boot"), seeds, Pis(list, lambda _: None), pool, dict, made.events.append)
+    server = HttpServer(config, sources)
     await server.start()
     yield made
     await server.stop()
@@ -153,7 +154,7 @@ async def test_a_foreign_address_gets_no_seed_once_the_pis_own_is_known(house: H
     for name in SEED_FILES:
         answer = await house.ask(f"/seed/{ONE}/{name}", "127.0.0.9")
         assert answer.status == 403
-        assert answer.text == (f"the seed of {ONE} is told to that Pi's own address alone, which 127.0.0.9 is not\n")
+        assert answer.text == f"the seed of {ONE} is told to 127.0.0.2 alone, which 127.0.0.9 is not\n"
         assert answer.headers["cache-control"] == "no-store"
     assert (await house.ask(f"/seed/{ONE}/user-data", "127.0.0.2")).status == 200
     dropped = house.of(PacketDropped)
@@ -406,4 +407,42 @@ def test_the_daemon_tells_each_pi_of_its_fleet_its_own_seed(serve: Callable[...,
     (folder / "own" / "user-data").write_bytes(b"{{ data.none }}")
     assert ask("/user-data", "127.0.0.41").status == 500
     assert wait_until(lambda: any("data.none is not set" in str(line.get("why")) for line in daemon.lines))
+    assert SECRET not in daemon.text
+
+
+def test_a_fleet_that_is_broken_at_the_start_is_said_and_told_nobody_a_seed_until_it_is_mended(
+    serve: Callable[..., Daemon],
+) -> None:
+    daemon = serve()
+    daemon.stop()
+    (daemon.data / "cloud-init" / "own").mkdir(parents=True, exist_ok=True)
+    (daemon.data / "cloud-init" / "own" / "user-data").write_bytes(TEMPLATE)
+    (daemon.data / "fleet.toml").write_text(FLEET.replace("hostname", "hostnome"))
+    daemon.start()
+    for path in ("/user-data", f"/seed/{ONE}/user-data"):
+        answer = get(daemon.http_port, path, "127.0.0.41")
+        assert answer.status == 503
+        assert answer.text.startswith("fleet.toml is not read yet or cannot be used as it is, so that nobody is told")
+        assert "`pinetboot check`" in answer.text
+        assert SECRET not in answer.text
+    assert wait_until(lambda: daemon.said("fleet left as it was"))
+    assert "did you mean hostname?" in daemon.said("fleet left as it was")[0]["why"]
+    (daemon.data / "fleet.toml").write_text(FLEET)
+    told = f"#cloud-config\n{ONE} node-1 {SECRET}\n"
+    assert wait_until(lambda: get(daemon.http_port, "/user-data", "127.0.0.41").text == told)
+
+
+def test_a_fleet_that_breaks_while_it_is_used_stays_what_it_was(serve: Callable[..., Daemon]) -> None:
+    daemon = serve()
+    (daemon.data / "cloud-init" / "own").mkdir(parents=True, exist_ok=True)
+    (daemon.data / "cloud-init" / "own" / "user-data").write_bytes(TEMPLATE)
+    (daemon.data / "fleet.toml").write_text(FLEET)
+    told = f"#cloud-config\n{ONE} node-1 {SECRET}\n"
+    assert wait_until(lambda: get(daemon.http_port, "/user-data", "127.0.0.41").text == told)
+    for broken in ("[[pi]\n", FLEET.replace("hostname", "hostnome"), "\xff"):
+        before = len(daemon.said("fleet left as it was"))
+        (daemon.data / "fleet.toml").write_text(broken, encoding="latin-1")
+        assert wait_until(lambda: len(daemon.said("fleet left as it was")) > before)  # noqa: B023
+        assert get(daemon.http_port, "/user-data", "127.0.0.41").text == told
+        assert get(daemon.http_port, f"/seed/{ONE}/user-data", "127.0.0.42").status == 403
     assert SECRET not in daemon.text

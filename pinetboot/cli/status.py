@@ -1,0 +1,169 @@
+"""`pinetboot status`: how far each Pi's boot is, as the running daemon tells it over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pinetboot import __version__, loop
+from pinetboot.cli.fleet_view import ago
+from pinetboot.errors import OperatorError
+from pinetboot.fleet.pi import parse_serial
+from pinetboot.net import http
+from pinetboot.settings import Source
+
+_LIMIT_S = 10.0
+_COLOURS = {"online": "green", "booting": "cyan", "stalled": "bold red"}
+_MINUTE = 60
+
+
+def status(
+    serial: Annotated[str, typer.Argument(help="One Pi, with its stages.", show_default="all Pis")] = "",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the daemon says as JSON.")] = False,
+    url: Annotated[
+        str, typer.Option(help="Ask this daemon: http://192.168.1.10, say.", show_default="the one on this host")
+    ] = "",
+    config: Annotated[Path | None, typer.Option(help="Settings file.", envvar="PINETBOOT_CONFIG")] = None,
+) -> None:
+    """Show how far each Pi's boot is, and why one that stands still does.
+
+    It asks the running daemon over HTTP. Exit code 0: it answered. 1: it did not, or knows no such Pi.
+    """
+    try:
+        wanted = parse_serial(serial) if serial else ""
+    except ValueError as error:
+        raise OperatorError(str(error)) from None
+    base = url.rstrip("/") or _own(config)
+    told = _ask(base, wanted)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    try:
+        _show(told)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _foreign(base) from None
+
+
+def _show(told: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if "pis" not in told:
+        _one(console, told)
+    elif told["pis"]:
+        _all(console, told["pis"])
+    else:
+        console.print("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
+
+
+def _own(config: Path | None) -> str:
+    """Where the daemon of these settings answers on this host."""
+    settings = Source(config).load()[0]
+    if not settings.http.enabled:
+        raise OperatorError(
+            "http.enabled is false, and this command asks the daemon over HTTP",
+            "Switch it on, name another daemon with --url, or see `pinetboot pi list`, which reads files.",
+        )
+    if settings.server.interfaces and "lo" not in settings.server.interfaces:
+        raise OperatorError(
+            "server.interfaces leaves out lo, so that the daemon cannot be asked from this very host",
+            'Add "lo", ask from another host with --url, or see `pinetboot pi list`, which reads files.',
+        )
+    return f"http://127.0.0.1:{settings.http.port}"
+
+
+def _ask(base: str, serial: str) -> dict[str, Any]:
+    url = f"{base}/api/pis/{serial}" if serial else f"{base}/api/pis"
+    try:
+        code, body = loop.run(http.get(url, timeout_s=_LIMIT_S, user_agent=f"pinetboot/{__version__}"))
+    except OSError as error:
+        typer.echo(
+            f"pinetboot: no daemon answers at {base}: {error}\n"
+            "  Start `pinetboot serve`, name another with --url, or see `pinetboot pi list`, which reads files.",
+            err=True,
+        )
+        raise typer.Exit(1) from None
+    if serial and code == 404 and body.startswith(serial.encode()):  # noqa: PLR2004 - HTTP
+        typer.echo(f"pinetboot: {body.decode(errors='replace').strip()}", err=True)
+        raise typer.Exit(1)
+    try:
+        told = json.loads(body)
+        fits = isinstance(told["serial"], str) if serial else isinstance(told["pis"], list)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        fits = False
+    if not fits:
+        raise _foreign(base)
+    found: dict[str, Any] = told
+    return found
+
+
+def _foreign(base: str) -> typer.Exit:
+    typer.echo(f"pinetboot: what answers at {base} is no pinetboot of this version", err=True)
+    return typer.Exit(1)
+
+
+def _all(console: Console, pis: list[dict[str, Any]]) -> None:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("serial", "hostname", "model", "image", "address", "last boot", "took", "stage", "state"):
+        shown.add_column(head)
+    for pi in pis:
+        boot = pi.get("boot") or {}
+        texts = [str(pi.get(key) or "-") for key in ("serial", "hostname", "model", "image", "address")]
+        texts += [_since(boot.get("started")), _took(boot.get("seconds")), str(pi.get("stage") or "-")]
+        shown.add_row(*(escape(text) for text in texts), _coloured(str(pi.get("state"))))
+    console.print(shown)
+    for pi in pis:
+        cause = (pi.get("boot") or {}).get("cause")
+        if cause:
+            console.print(
+                f"\n[bold]{escape(str(pi.get('hostname') or pi.get('serial')))}[/] stands at {pi.get('stage')}"
+            )
+            _cause(console, cause)
+
+
+def _one(console: Console, pi: dict[str, Any]) -> None:
+    labels = ("serial", "hostname", "model", "mac", "address", "image", "generation")
+    for label in labels:
+        console.print(f"{label:<12} {escape(str(pi.get(label) or '-'))}")
+    console.print(f"{'state':<12} {_coloured(str(pi.get('state')))}")
+    boot = pi.get("boot")
+    if not boot:
+        return
+    attempts = f", attempt {boot['attempts']}" if boot.get("attempts", 1) > 1 else ""
+    took = f", online after {_took(boot.get('seconds'))}" if boot.get("seconds") is not None else ""
+    resent = f", {boot['retransmissions']} retransmissions" if boot.get("retransmissions") else ""
+    console.print(f"{'last boot':<12} {_since(boot['started'])}{attempts}{took}, {boot['bytes']:,} bytes{resent}")
+    began = datetime.fromisoformat(boot["started"])
+    for stage in boot["stages"]:
+        at, to = (f"{(datetime.fromisoformat(stage[key]) - began).total_seconds():.1f}" for key in ("first", "last"))
+        size = f"{stage['bytes']:,} bytes" if stage["bytes"] else ""
+        console.print(f"  {stage['name']:<10} {at:>7} to {to:>7} s  {size}")
+    if boot.get("cause"):
+        _cause(console, boot["cause"])
+
+
+def _cause(console: Console, cause: dict[str, str]) -> None:
+    console.print(f"  what  {escape(cause['what'])} [dim]({escape(cause['rule'])})[/]")
+    console.print(f"  why   {escape(cause['why'])}")
+    console.print(f"  do    {escape(cause['do'])}")
+
+
+def _coloured(state: str) -> str:
+    return f"[{_COLOURS.get(state, 'default')}]{escape(state)}[/]"
+
+
+def _since(started: str | None) -> str:
+    return ago(time.time() - datetime.fromisoformat(started).timestamp()) if started else "never"
+
+
+def _took(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.1f} s" if seconds < _MINUTE else f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"

@@ -1,0 +1,133 @@
+"""`pinetboot status` asks the daemon, and `pi list` reads what it kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from rawtftp import TransferFailed, fetch
+from support import Daemon, wait_until
+from webfiles import serving
+
+Serve = Callable[..., Daemon]
+SERIAL = "5b154510"
+
+
+def pinetboot(*arguments: str, code: int = 0) -> str:
+    command = [sys.executable, "-m", "pinetboot", *arguments]
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def settings(daemon: Daemon) -> list[str]:
+    return ["--config", str(daemon.settings)]
+
+
+@pytest.fixture
+def daemon(serve: Serve) -> Daemon:
+    """A daemon that saw a Pi look for its loader in vain."""
+    found = serve()
+    for name in ("start4.elf", "start.elf", "config.txt"):
+        with pytest.raises(TransferFailed):
+            fetch(found.tftp_port, f"{SERIAL}/{name}")
+    return found
+
+
+def asked(daemon: Daemon) -> Any:
+    with urlopen(f"http://127.0.0.1:{daemon.http_port}/api/pis", timeout=5) as answer:
+        return json.load(answer)
+
+
+def test_it_says_what_the_daemon_says(daemon: Daemon) -> None:
+    assert json.loads(pinetboot("status", "--json", *settings(daemon))) == asked(daemon)
+    shown = pinetboot("status", *settings(daemon)).splitlines()
+    (line,) = [line for line in shown if line.startswith(SERIAL)]
+    assert line.split()[-2:] == ["firmware", "booting"]
+    one = pinetboot("status", SERIAL.upper(), *settings(daemon))
+    assert "booting" in one
+    assert "firmware" in one
+    assert json.loads(pinetboot("status", SERIAL, "--json", *settings(daemon)))["boots"]
+
+
+def test_it_says_that_nothing_was_seen_yet(serve: Serve) -> None:
+    daemon = serve()
+    assert "none was seen" in pinetboot("status", *settings(daemon))
+    assert f"{SERIAL} is not in fleet.toml" in pinetboot("status", SERIAL, *settings(daemon), code=1)
+
+
+def test_a_cause_is_told(daemon: Daemon) -> None:
+    # Its time is up after 45 seconds of silence; what was kept of a boot that stalled is shown as it is.
+    daemon.stop()
+    kept = daemon.data / "state" / "boots" / f"{SERIAL}.json"
+    cause = {"rule": "D13", "what": "none of [start4.elf] is served", "why": "the tree is empty", "do": "Fill it."}
+    boots = [boot | {"stalled": True, "cause": cause} for boot in json.loads(kept.read_text())]
+    kept.write_text(json.dumps(boots))
+    daemon.start()
+    assert wait_until(lambda: daemon.said("fleet read"))
+    for arguments in ((), (SERIAL,)):
+        shown = pinetboot("status", *arguments, *settings(daemon))
+        assert "stalled" in shown
+        assert "none of [start4.elf] is served (D13)" in shown
+        assert "Fill it." in shown
+    listed = pinetboot("pi", "list", "--data", str(daemon.data), *settings(daemon))
+    assert "stalled at firmware" in listed
+
+
+def test_no_daemon_is_said_clearly(daemon: Daemon) -> None:
+    daemon.stop()
+    told = pinetboot("status", *settings(daemon), code=1)
+    assert f"no daemon answers at http://127.0.0.1:{daemon.http_port}" in told
+    assert "pinetboot pi list" in told
+
+
+def test_pi_list_needs_no_daemon(daemon: Daemon) -> None:
+    flags = ["--data", str(daemon.data), *settings(daemon)]
+    assert wait_until((daemon.data / "state" / "boots" / f"{SERIAL}.json").exists, 15)
+    wanted = {key: value for key, value in asked(daemon)["pis"][0].items() if key != "boot"}
+    daemon.stop()
+    (pi,) = json.loads(pinetboot("pi", "list", "--json", *flags))["pis"]
+    assert {key: pi[key] for key in wanted} == wanted
+    assert "boot" not in pi
+    assert pi["last_seen"]
+    assert "just now, firmware" in pinetboot("pi", "list", *flags)
+
+
+def test_another_daemon_may_be_asked(daemon: Daemon) -> None:
+    url = f"http://127.0.0.1:{daemon.http_port}/"
+    assert json.loads(pinetboot("status", "--json", "--url", url)) == asked(daemon)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[http]\nenabled = false\n", "http.enabled is false"),
+        ('[server]\ninterfaces = ["eth0"]\n', "server.interfaces leaves out lo"),
+        ("[http]\nenabled = 3\n", "http.enabled"),
+    ],
+)
+def test_settings_by_which_nobody_can_be_asked_are_said(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "pinetboot.toml"
+    path.write_text(text)
+    assert told in pinetboot("status", "--config", str(path), code=2)
+
+
+def test_a_serial_that_is_none_is_said() -> None:
+    assert "is no serial" in pinetboot("status", "node-1", code=2)
+
+
+def test_what_is_no_pinetboot_is_said() -> None:
+    with serving() as web:
+        for body in (b"<html>", b"[]", b'{"pis": 1}', b'{"pis": [1]}', b'{"pis": [{"boot": {"started": 1}}]}'):
+            web.files["api/pis"] = body
+            assert "is no pinetboot of this version" in pinetboot("status", "--url", web.url(""), code=1)
+        assert "is no pinetboot of this version" in pinetboot("status", SERIAL, "--url", web.url(""), code=1)
