@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from pinetboot.boot.generated import Served
+from pinetboot.image.record import ImageRecord, to_text
 
 SERIAL = "5b154510"
 SERVED = Served("192.168.1.10", 80, "192.168.1.10", "/srv/pinetboot")
@@ -132,7 +132,18 @@ def raspios(data: Path, name: str = "raspios", *, identity: str = "one", cloud_i
             },
         )
     files = sum(1 + len(names) for _, _, names in os.walk(image))
-    (image / "image.toml").write_text(f'name = "{name}"\nidentity = {json.dumps(identity)}\nfiles = {files}\n')
+    size = sum(path.stat().st_size for path in image.rglob("*") if path.is_file() and not path.is_symlink())
+    record = ImageRecord(
+        name=name,
+        source="test",
+        sha256="0" * 64,
+        identity=identity,
+        added="2026-01-01T00:00:00Z",
+        has_root=True,
+        files=files,
+        bytes=size,
+    )
+    (image / "image.toml").write_text(to_text(record))
     return image
 
 

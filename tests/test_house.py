@@ -14,8 +14,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Which floor a module stands on, the longest matching prefix counting. A file imports from lower floors, and sideways
 # only inside its own folder.
 # Formats are rules about bytes alone; all other rules may build on them, the virtual Pi's as well as the servers'.
-# Tools are hands that other hands work with: files written whole, and other programs.
-WORDS, FORMATS, RULES, TOOLS, HANDS, SERVERS, ASSEMBLY, DOOR = range(8)
+# Tools are hands that other hands work with, files written whole for one. What these work with is the system itself:
+# other programs, and what is mounted.
+WORDS, FORMATS, RULES, SYSTEM, TOOLS, HANDS, SERVERS, ASSEMBLY, DOOR = range(9)
 FLOORS = {
     "pinetboot": WORDS,
     "pinetboot.errors": WORDS,
@@ -25,6 +26,7 @@ FLOORS = {
     "pinetboot.config": WORDS,
     "pinetboot.fleet": WORDS,
     "pinetboot.fleet.pi": WORDS,
+    "pinetboot.fleet.roots": WORDS,
     "pinetboot.net": WORDS,
     "pinetboot.net.addresses": WORDS,
     "pinetboot.tftp.packet": FORMATS,
@@ -37,6 +39,7 @@ FLOORS = {
     "pinetboot.dhcp": RULES,
     "pinetboot.boot": RULES,
     "pinetboot.observe": RULES,
+    "pinetboot.observe.watch": SERVERS,
     "pinetboot.pi": RULES,
     "pinetboot.image": RULES,
     "pinetboot.fleet.inventory": RULES,
@@ -45,8 +48,10 @@ FLOORS = {
     "pinetboot.fleet.boots": RULES,
     "pinetboot.boot.generated": RULES,
     "pinetboot.boot.template": RULES,
-    "pinetboot.run": TOOLS,
+    "pinetboot.run": SYSTEM,
     "pinetboot.files": TOOLS,
+    "pinetboot.mountinfo": SYSTEM,
+    "pinetboot.subvolume": TOOLS,
     "pinetboot.fleet.store": HANDS,
     "pinetboot.fleet.state": HANDS,
     "pinetboot.fleet.trees": HANDS,
@@ -56,6 +61,13 @@ FLOORS = {
     "pinetboot.fleet.made": HANDS,
     "pinetboot.fleet.furnish": HANDS,
     "pinetboot.fleet.facts": HANDS,
+    "pinetboot.fleet.lacking": HANDS,
+    "pinetboot.fleet.progress": HANDS,
+    "pinetboot.fleet.room": SERVERS,
+    "pinetboot.fleet.told": SERVERS,
+    "pinetboot.fleet.dryrun": SERVERS,
+    "pinetboot.fleet.subject": SERVERS,
+    "pinetboot.fleet.examine": SERVERS,
     "pinetboot.fleet.identity": HANDS,
     "pinetboot.fleet.disks": HANDS,
     "pinetboot.fleet.clone": HANDS,
@@ -74,6 +86,15 @@ FLOORS = {
     "pinetboot.image.pair": SERVERS,
     "pinetboot.image.build": SERVERS,
     "pinetboot.image.importer": SERVERS,
+    "pinetboot.nfs": RULES,
+    "pinetboot.nfs.kernel": HANDS,
+    "pinetboot.nfs.rpc": HANDS,
+    "pinetboot.nfs.portmap": HANDS,
+    "pinetboot.nfs.inotify": HANDS,
+    "pinetboot.nfs.daemons": HANDS,
+    "pinetboot.nfs.standing": SERVERS,
+    "pinetboot.nfs.server": SERVERS,
+    "pinetboot.nfs.check": SERVERS,
     "pinetboot.net.udp": HANDS,
     "pinetboot.net.listening": HANDS,
     "pinetboot.net.links": HANDS,
@@ -82,6 +103,7 @@ FLOORS = {
     "pinetboot.boot.resolver": HANDS,
     "pinetboot.boot.reading": HANDS,
     "pinetboot.boot.data": HANDS,
+    "pinetboot.boot.seeds": HANDS,
     "pinetboot.settings": HANDS,
     "pinetboot.threads": HANDS,
     "pinetboot.systemd": HANDS,
@@ -100,8 +122,10 @@ FLOORS = {
     "pinetboot.web": SERVERS,
     "pinetboot.pi.link": SERVERS,
     "pinetboot.pi.tftp": SERVERS,
+    "pinetboot.overview": ASSEMBLY,
     "pinetboot.services": ASSEMBLY,
     "pinetboot.daemon": ASSEMBLY,
+    "pinetboot.check": ASSEMBLY,
     "pinetboot.rehearse": ASSEMBLY,
     "pinetboot.demo": ASSEMBLY,
     "pinetboot.cli": DOOR,
@@ -126,7 +150,7 @@ DOORS = {
     "typer": {"pinetboot.cli"},
     "uvloop": {"pinetboot.loop"},
     "zstandard": {"pinetboot.image.unpack"},
-    "ctypes": {"pinetboot.boot.beneath", "pinetboot.image.swap"},
+    "ctypes": {"pinetboot.boot.beneath", "pinetboot.image.swap", "pinetboot.nfs.inotify"},
     "subprocess": {"pinetboot.run"},
 }
 

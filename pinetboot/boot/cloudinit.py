@@ -20,6 +20,19 @@ from pinetboot.fleet.pi import Pi
 SEED_FILES = ("user-data", "meta-data", "vendor-data", "network-config")
 DEFAULT_SEED = "default"
 _FOR_CLOUD_INIT = "## template: jinja"
+# How user-data may begin (cloud-init's INCLUSION_TYPES_MAP), of which the first alone is YAML of keys and values.
+_CLOUD_CONFIG = "#cloud-config"
+_BEGINNINGS = (
+    _CLOUD_CONFIG,
+    "#include",
+    "#!",
+    "#cloud-boothook",
+    "#part-handler",
+    "#upstart-job",
+    _FOR_CLOUD_INIT,
+)
+_MIME = "mime-version:"  # anywhere in the beginning
+_LOOKED_AT = 4096
 
 Read = Callable[[str], bytes | None]
 
@@ -78,6 +91,29 @@ def check(name: str, content: bytes) -> list[str]:
     """Say what is wrong with a seed file whichever Pi it is for; nothing for what is given as it is."""
     text = _template(content)
     return [] if text is None else template.check(text, name)
+
+
+def misread(name: str, content: bytes) -> str:
+    """Say why cloud-init would not understand a finished seed file; empty where it would. Tells no line of it.
+
+    User-data is known by how it begins, in any case and after blanks; what is packed or MIME is not looked into.
+    """
+    text = _text(content)
+    if text is None or not (text.strip() or name == "meta-data"):
+        return ""
+    begins = text.lstrip()[:_LOOKED_AT].lower()
+    if name in {"user-data", "vendor-data"} and begins.partition("\n")[0].rstrip() != _CLOUD_CONFIG:
+        known = begins.startswith(_BEGINNINGS) or _MIME in begins
+        return "" if known else "it begins with nothing that cloud-init knows, #cloud-config say"
+    try:
+        read = template.load(text)
+    except template.TemplateFault as fault:
+        return str(fault)
+    if read is not None and not isinstance(read, dict):
+        return "it is no YAML of keys and values"
+    if name == "meta-data" and not (isinstance(read, dict) and read.get("instance-id")):
+        return "it has no instance-id, so that cloud-init would not tell a new root from an old one"
+    return ""
 
 
 def variables(asker: Asker) -> dict[str, Any]:

@@ -37,9 +37,15 @@ def prepare(config: Config, names: Names | None = None) -> BootTree:
         raise OperatorError(f"tftp.root {root} is no directory", "Make it, or name another.")
     if not os.access(root, os.R_OK | os.X_OK):
         raise OperatorError(f"the boot tree {root} may not be read by this user", f"Run `chmod a+rx {root}`.")
-    tree = BootTree(root, data / "pis" if root == data / "boot" else None, names)
+    tree = tree_of(config, names)
     tree.is_remote()
     return tree
+
+
+def tree_of(config: Config, names: Names | None = None) -> BootTree:
+    """Give the tree that is served; one that is elsewhere than in the data directory has no links into generations."""
+    root = config.boot_root
+    return BootTree(root, config.data / "pis" if root == config.data / "boot" else None, names)
 
 
 def seed_folder(config: Config, name: str) -> Path:

@@ -72,6 +72,20 @@ def dump(content: Mapping[str, Any]) -> str:
     raise TemplateFault(why)
 
 
+def load(text: str) -> object:
+    """Read YAML. Raises TemplateFault, which tells the line and nothing of what stands there."""
+    try:
+        loaded: object = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        why = f"line {error.problem_mark.line + 1} is no YAML" if error.problem_mark else "it is no YAML"
+    except (yaml.YAMLError, ValueError, RecursionError):
+        why = "it is no YAML"
+    else:
+        return loaded
+    # Outside the handler: the exception that it would take along holds text.
+    raise TemplateFault(why)
+
+
 def _tried(name: str, variables: Mapping[str, Any]) -> tuple[bytes, str]:
     """Fill in, or say why not."""
     pieces = []

@@ -8,11 +8,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from pinetboot import __version__
+from pinetboot.cli.check import check
 from pinetboot.cli.demo import demo
 from pinetboot.cli.image import app as image_app
 from pinetboot.cli.pi import app as pi_app
 from pinetboot.cli.rehearse import rehearse
 from pinetboot.cli.serve import serve
+from pinetboot.cli.status import status
 from pinetboot.errors import OperatorError
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app = typer.Typer(
 )
 app.command("serve")(serve)
 app.command("demo")(demo)
+app.command("check")(check)
+app.command("status")(status)
 app.command("rehearse")(rehearse)
 app.add_typer(image_app, name="image")
 app.add_typer(pi_app, name="pi")

@@ -14,23 +14,31 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pinetboot.fleet import state, store, trees
+from pinetboot.fleet import progress, state, store, trees
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.progress import Making
+from pinetboot.observe.boot import Boot
 from pinetboot.observe.sightings import Seen
+from pinetboot.observe.stages import STAGES
+from pinetboot.observe.view import Who, pi_json
 
-_BOOTING_S = 120.0
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One Pi. `pi` is None for one that was seen and is in no fleet, `seen` for one that never was."""
+    """One Pi. `pi` is None for one that was seen and is in no fleet, `seen` for one that never was.
+
+    `making` is the generation that is being made for it, None while none is; `boot` its latest boot, as it was kept.
+    """
 
     serial: str
     pi: Pi | None
     seen: Seen | None
     generation: trees.Generation | None
+    making: Making | None = None
+    boot: Boot | None = None
 
     @property
     def address(self) -> str:
@@ -52,6 +60,8 @@ class Row:
         """In one word, for people."""
         if self.pi is None:
             return "new"
+        if self.making is not None:
+            return str(self.making)
         if self.generation is None:
             return "not ready"
         return "ready"
@@ -61,9 +71,20 @@ def collect(data: Path) -> list[Row]:
     """Every Pi of the fleet in its order, then those that were only seen. Raises OperatorError."""
     inventory = store.read(data)
     seen = {one.serial: one for one in state.seen(data)}
-    rows = [Row(pi.serial, pi, seen.get(pi.serial), _booted(data, pi.serial)) for pi in inventory.pis]
-    rows += [Row(one.serial, None, one, None) for one in seen.values() if one.serial not in inventory.by_serial]
+    making = progress.read(data)
+    kept, _ = state.boots(data)
+    boot = {serial: boots[-1] for serial, boots in kept.items()}
+    rows = [_row(data, pi, seen.get(pi.serial), making.get(pi.serial), boot.get(pi.serial)) for pi in inventory.pis]
+    strangers = (one for one in seen.values() if one.serial not in inventory.by_serial)
+    rows += [Row(one.serial, None, one, None, boot=boot.get(one.serial)) for one in strangers]
     return rows
+
+
+def _row(data: Path, pi: Pi, seen: Seen | None, making: Making | None, boot: Boot | None) -> Row:
+    generation = _booted(data, pi.serial)
+    if making is not None and generation is not None and making.generation == generation.number:
+        making = None  # it stands, and the daemon has not said so yet
+    return Row(pi.serial, pi, seen, generation, making, boot)
 
 
 def _booted(data: Path, serial: str) -> trees.Generation | None:
@@ -73,20 +94,23 @@ def _booted(data: Path, serial: str) -> trees.Generation | None:
 
 def to_json(row: Row) -> dict[str, Any]:
     """The shape that scripts rely on, without `boot`."""
-    recent = row.seen is not None and time.time() - row.seen.last < _BOOTING_S
-    return {
-        "serial": row.serial,
-        "mac": row.mac or None,
-        "model": (row.seen.model or None) if row.seen else None,
-        "hostname": row.pi.name if row.pi else None,
-        "image": row.image or None,
-        "generation": row.generation.number if row.generation else None,
-        "address": row.address or None,
-        "known": row.pi is not None,
-        "state": "booting" if recent else "unseen",
-        "stage": None,
-        "ready": row.state == "ready",
-        "last_seen": datetime.fromtimestamp(row.seen.last, UTC).isoformat(timespec="seconds") if row.seen else None,
+    who = Who(
+        row.serial,
+        known=row.pi is not None,
+        mac=row.mac,
+        model=row.seen.model if row.seen else "",
+        hostname=row.pi.name if row.pi else row.seen.hostname if row.seen else "",
+        image=row.image,
+        generation=row.generation.number if row.generation else None,
+        address=row.address,
+    )
+    shown = pi_json(who, row.boot)
+    del shown["boot"]
+    last = max(row.seen.last if row.seen else 0.0, row.boot.last if row.boot else 0.0)
+    return shown | {
+        "ready": row.pi is not None and row.generation is not None,
+        "making": {"generation": row.making.generation, "percent": row.making.percent} if row.making else None,
+        "last_seen": datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds") if last else None,
     }
 
 
@@ -103,9 +127,9 @@ def table(rows: list[Row]) -> Table:
             row.image,
             str(row.generation.number) if row.generation else "",
             row.address,
-            _ago(time.time() - row.seen.last) if row.seen else "never",
+            _last_boot(row),
         ]
-        colour = {"ready": "green", "new": "yellow"}.get(row.state, "red")
+        colour = "yellow" if row.making else {"ready": "green", "new": "yellow"}.get(row.state, "red")
         shown.add_row(*(escape(text) or "-" for text in texts), f"[{colour}]{row.state}[/]")
     return shown
 
@@ -120,7 +144,7 @@ def details(data: Path, row: Row) -> list[tuple[str, str]]:
         ("model", (row.seen.model if row.seen else "") or "-"),
         ("address", row.address or "-"),
         ("image", row.image or "-"),
-        ("last boot", _ago(time.time() - row.seen.last) if row.seen else "never"),
+        ("last boot", _last_boot(row)),
     ]
     booted = trees.current(data, row.serial)
     for one in trees.generations(data, row.serial):
@@ -164,7 +188,16 @@ def ansible(inventory: Inventory, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _ago(seconds: float) -> str:
+def _last_boot(row: Row) -> str:
+    boot = row.boot
+    if boot is None:
+        return f"seen {ago(time.time() - row.seen.last)}" if row.seen else "never"
+    came = {"online": "online", "stalled": f"stalled at {STAGES[boot.stage]}"}.get(boot.state, STAGES[boot.stage])
+    return f"{ago(time.time() - boot.started)}, {came}"
+
+
+def ago(seconds: float) -> str:
+    """Say how long ago something was."""
     for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= unit:
             return f"{seconds // unit:.0f} {name} ago"

@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from pinetboot.cli.console import for_tables
 from pinetboot.config import Config
 from pinetboot.errors import ConfigError, OperatorError
 from pinetboot.image import importer, library
@@ -53,7 +54,6 @@ _Data = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 _LINE_EVERY_S = 10.0
-_AS_WIDE_AS_IT_IS = 10_000
 
 
 @app.command("add")
@@ -110,10 +110,7 @@ def show(*, as_json: _Json = False, config: _Config = None, data: _Data = None) 
             models = ", ".join(one.models) or "nothing"
             cells = (one.name, models, "yes" if one.has_root else "no", f"{one.files:,}", size, when, one.source)
             table.add_row(*(escape(cell) for cell in cells))
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = _AS_WIDE_AS_IT_IS
-        console.print(table)
+        for_tables().print(table)
     elif not damaged:
         typer.echo("no image yet; `pinetboot image add raspios-lite-arm64`, say, brings one in")
     for text in damaged:

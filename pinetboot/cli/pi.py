@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from pinetboot.cli import fleet_view
+from pinetboot.cli.console import for_tables
+from pinetboot.config import Config
 from pinetboot.errors import OperatorError
-from pinetboot.fleet import state, store, trees
+from pinetboot.fleet import examine, state, store, trees
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi, parse_serial
+from pinetboot.fleet.subject import gather
+from pinetboot.nfs import standing
 from pinetboot.settings import Source
 
 app = typer.Typer(help="The Pis in fleet.toml: add, list, show, set, upgrade, roll back, remove.", no_args_is_help=True)
@@ -36,9 +39,13 @@ _Value = Annotated[list[str] | None, typer.Option("--value", help="KEY=VALUE for
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _folder(config: Path | None, data: str | None) -> Path:
+def _settings(config: Path | None, data: str | None) -> Config:
     flags = {("server", "data"): (data, "--data")} if data is not None else {}
-    return Source(config, flags).load()[0].data
+    return Source(config, flags).load()[0]
+
+
+def _folder(config: Path | None, data: str | None) -> Path:
+    return _settings(config, data).data
 
 
 def _serial(text: str) -> str:
@@ -77,12 +84,8 @@ def _values(given: list[str] | None) -> dict[str, str] | None:
     return {name: value for name, _, value in pairs}
 
 
-def _given(**keys: Any) -> dict[str, Any]:
-    return {key: value for key, value in keys.items() if value is not None}
-
-
-@app.command()
-def add(
+def _keys(  # one signature for both commands that take a flag per key of fleet.toml
+    context: typer.Context,
     serial: _Serial,
     *,
     mac: _Mac = None,
@@ -100,71 +103,54 @@ def add(
     config: _Config = None,
     data: _Data = None,
 ) -> None:
-    """Write a Pi into fleet.toml; a running daemon makes its trees. What was seen of it on the network is filled in."""
-    folder, serial = _folder(config, data), _serial(serial)
+    """Take the flags, those that were given, to the command that was named."""
+    given = {
+        "mac": mac,
+        "hostname": hostname,
+        "image": image,
+        "root": root,
+        "address": address,
+        "seed": seed,
+        "cmdline": cmdline,
+        "disks": _disks(disk),
+        "boot": boot,
+        "ssh": ssh,
+        "userconf": userconf,
+        "data": _values(value),
+    }
+    work = _add if context.info_name == "add" else _change
+    work(_folder(config, data), _serial(serial), {key: what for key, what in given.items() if what is not None})
+
+
+def _add(folder: Path, serial: str, given: dict[str, Any]) -> None:
     if serial in store.read(folder).by_serial:
         typer.echo(f"pinetboot: {serial} is in fleet.toml already; `pinetboot pi set {serial}` changes it", err=True)
         raise typer.Exit(1)
     seen = next((one for one in state.seen(folder) if one.serial == serial), None)
-    entry = _given(
-        serial=serial,
-        mac=mac or (seen.mac or None if seen else None),
-        hostname=hostname,
-        image=image,
-        root=root,
-        address=address,
-        seed=seed,
-        cmdline=cmdline,
-        disks=_disks(disk),
-        boot=boot,
-        ssh=ssh,
-        userconf=userconf,
-        data=_values(value),
-    )
-    pi = store.add(folder, entry).by_serial[serial]
+    learned = {"mac": seen.mac} if seen and seen.mac else {}
+    pi = store.add(folder, {"serial": serial, **learned, **given}).by_serial[serial]
     model = f", a {seen.model}" if seen and seen.model else ""
     typer.echo(f"{serial} is in the fleet as {pi.name}{model}")
 
 
-@app.command("set")
-def change(
-    serial: _Serial,
-    *,
-    mac: _Mac = None,
-    hostname: _Hostname = None,
-    image: _Image = None,
-    root: _Root = None,
-    address: _Address = None,
-    seed: _Seed = None,
-    cmdline: _Cmdline = None,
-    disk: _Disk = None,
-    boot: _Boot = None,
-    ssh: _Ssh = None,
-    userconf: _Userconf = None,
-    value: _Value = None,
-    config: _Config = None,
-    data: _Data = None,
-) -> None:
-    """Change what fleet.toml says of a Pi; an empty text takes a key out. Another image is booted at its next boot."""
-    folder, serial = _folder(config, data), _serial(serial)
+def _change(folder: Path, serial: str, given: dict[str, Any]) -> None:
     _known(store.read(folder), serial)
-    texts = _given(
-        mac=mac,
-        hostname=hostname,
-        image=image,
-        root=root,
-        address=address,
-        seed=seed,
-        cmdline=cmdline,
-        boot=boot,
-        userconf=userconf,
-    )
-    values = {key: text or None for key, text in texts.items()}
-    values |= _given(disks=_disks(disk), ssh=ssh, data=_values(value))
-    if not values:
+    if not given:
         raise OperatorError("nothing to set was given", "See `pinetboot pi set --help`.")
-    store.change(folder, serial, values)
-    typer.echo(f"{serial}: {', '.join(values)} set")
+    store.change(folder, serial, {key: None if what == "" else what for key, what in given.items()})
+    typer.echo(f"{serial}: {', '.join(given)} set")
+
+
+app.command(
+    "add",
+    help="Write a Pi into fleet.toml; a running daemon makes its trees. What was seen of it on the network is filled "
+    "in.",
+)(_keys)
+app.command(
+    "set",
+    help="Change what fleet.toml says of a Pi; an empty text takes a key out. Another image is booted at its next "
+    "boot.",
+)(_keys)
 
 
 @app.command("list")
@@ -183,24 +169,30 @@ def show_all(
     elif as_json:
         typer.echo(json.dumps({"pis": [fleet_view.to_json(one) for one in pis]}, indent=2))
     elif pis:
-        Console(highlight=False).print(fleet_view.table(pis))
+        for_tables().print(fleet_view.table(pis))
     else:
         typer.echo("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
 
 
 @app.command()
 def show(serial: _Serial, *, as_json: _Json = False, config: _Config = None, data: _Data = None) -> None:
-    """Show all that is known of one Pi."""
-    folder, serial = _folder(config, data), _serial(serial)
+    """Show all that is known of one Pi, and what is wrong with its trees and its seed."""
+    settings, serial = _settings(config, data), _serial(serial)
+    folder = settings.data
     found = next((one for one in fleet_view.collect(folder) if one.serial == serial), None)
     if found is None:
         typer.echo(f"pinetboot: {serial} is not in fleet.toml, and was never seen", err=True)
         raise typer.Exit(1)
+    wrong = examine.findings(gather(settings, store.read(folder)), found.pi) if found.pi else []
+    wrong.sort(key=examine.harm)
     if as_json:
-        typer.echo(json.dumps(fleet_view.to_json(found), indent=2))
-    else:
-        for label, text in fleet_view.details(folder, found):
-            typer.echo(f"{label:<12} {text}")
+        findings = [finding.to_json() for finding in wrong]
+        typer.echo(json.dumps(fleet_view.to_json(found) | {"findings": findings}, indent=2))
+        return
+    for label, text in fleet_view.details(folder, found):
+        typer.echo(f"{label:<12} {text}")
+    for finding in wrong:
+        typer.echo(f"{finding.severity:<12} {finding.what}: {finding.why}. {finding.do}")
 
 
 @app.command()
@@ -237,6 +229,7 @@ def remove(
     *,
     purge: Annotated[bool, typer.Option("--purge", help="Delete its trees, disks and identity as well.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete them even while a client has them mounted.")] = False,
     config: _Config = None,
     data: _Data = None,
 ) -> None:
@@ -245,6 +238,9 @@ def remove(
     _known(store.read(folder), serial)
     own = folder / "pis" / serial
     if purge and own.exists():
+        user = "" if force else standing.in_use(serial)
+        if user:
+            raise OperatorError(f"{own} is in use: {user}", "Shut the Pi down first, or add --force.")
         typer.echo(f"This deletes {own}: {fleet_view.contents(own)}. A Pi that runs from it stops working.")
         if not yes and not typer.confirm("Delete it?"):
             raise typer.Exit(1)

@@ -37,8 +37,28 @@ def ensure(own: Path, pi: Pi) -> list[Finding]:
         except FileNotFoundError:
             _make(own / f".new-{disk.name}-disk", path, disk)
             continue
-        found += _findings(path, disk, stands)
+        found += _of_one(path, disk, stands)
     files.settle(folder)
+    return found
+
+
+def findings(own: Path, pi: Pi) -> list[Finding]:
+    """Say which disks of a Pi with the folder `own` are missing, or not as fleet.toml says. Makes none."""
+    found: list[Finding] = []
+    for disk in pi.disks:
+        path = own / FOLDER / disk_file(disk.name)
+        try:
+            found += _of_one(path, disk, path.lstat())
+        except FileNotFoundError:
+            found.append(
+                Finding(
+                    "warning",
+                    f"the disk for {disk.mount} is not there",
+                    "disks are made and mounted with a generation, and the Pi's is older than this line of fleet.toml",
+                    "Bring its image in anew with `pinetboot image add SOURCE --replace`, then run "
+                    f"`pinetboot pi upgrade {pi.serial}`.",
+                )
+            )
     return found
 
 
@@ -65,7 +85,7 @@ def _make(beside: Path, path: Path, disk: Disk) -> None:
     files.move(beside, path)
 
 
-def _findings(path: Path, disk: Disk, stands: os.stat_result) -> list[Finding]:
+def _of_one(path: Path, disk: Disk, stands: os.stat_result) -> list[Finding]:
     if not stat.S_ISREG(stands.st_mode):
         return [
             Finding(

@@ -32,6 +32,14 @@ growpart:
   mode: 'off'
 resize_rootfs: false
 """
+# Raspberry Pi OS from Trixie on: rpi-swap's default puts a swap file beside its zram, and that does no good over NFS.
+_RPI_SWAP: Final = ("etc/rpi/swap.conf", "usr/lib/systemd/system-generators/rpi-swap-generator")
+_SWAP: Final = "etc/rpi/swap.conf.d/90-pinetboot.conf"
+_SWAP_TEXT: Final = """\
+# Written by pinetboot: swap in compressed memory alone, for a file would lie on NFS.
+[Main]
+Mechanism=zram
+"""
 _SSH_FILE: Final = "ssh"
 _USERCONF_FILE: Final = "userconf.txt"
 
@@ -48,6 +56,8 @@ def root(tree: Tree, own: Path, pi: Pi, served: Served, *, generation: str, fact
     _without_rc(tree)
     if facts.cloud_init is not None:
         tree.write(_CLOUD, _CLOUD_TEXT)
+    if any(tree.has_file(path) for path in _RPI_SWAP):
+        tree.write(_SWAP, _SWAP_TEXT)
     if facts.has_mount_nfs and pi.disks:
         for folder in (generated.DISKS, *(disk.mount for disk in pi.disks)):
             tree.make_folder(folder)
@@ -55,7 +65,7 @@ def root(tree: Tree, own: Path, pi: Pi, served: Served, *, generation: str, fact
     below = "boot/firmware" if facts.boot_folder else "boot"
     if tree.has_folder(below):
         settings(tree, pi, folder=f"{below}/")
-    return _elsewhere(fstab)
+    return elsewhere(fstab)
 
 
 def settings(tree: Tree, pi: Pi, *, folder: str = "", ssh: bool = True, userconf: bool = True) -> None:
@@ -121,7 +131,8 @@ def _without_rc(tree: Tree) -> None:
                     tree.remove(f"etc/{level}/{name}")
 
 
-def _elsewhere(fstab: str) -> list[Finding]:
+def elsewhere(fstab: str) -> list[Finding]:
+    """Say what the fstab of a root mounts from a disk that the Pi may not have."""
     return [
         Finding(
             "warning",

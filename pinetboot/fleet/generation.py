@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from pinetboot.boot import generated
 from pinetboot.boot.generated import Served, TreeFacts
 from pinetboot.causes import Finding
 from pinetboot.errors import ConfigError, OperatorError
-from pinetboot.fleet import clone, disks, facts, furnish, identity, made
+from pinetboot.fleet import clone, disks, facts, furnish, identity, lacking, made, room
 from pinetboot.fleet.inside import Tree
 from pinetboot.fleet.made import Made
 from pinetboot.fleet.pi import Pi
@@ -51,7 +51,10 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
     own = data / "pis" / pi.serial
     place, beside = own / str(number), own / f"{_NEW}{number}"
     name = name or image.name
-    _check(pi, image, name, place, served)
+    if place.exists():
+        raise OperatorError(f"{pi.name} has a generation {number} already", "Move it away, or use another number.")
+    possible(pi, image, name, served)
+    trees = [image / "boot", *([image / "root"] if pi.root == "nfs" else [])]
     try:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.settle(own.parent)
@@ -61,16 +64,17 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
         if pi.root == "nfs":
             identity.ensure(own, pi.name)
             found += disks.ensure(own, pi)
-        of_image, total = _image(image)
+        of_image, total, size = _image(image)
+        room.need(trees, beside, f"a copy of the image {name} for {pi.name}", size=size, files=total)
         looked = facts.look(image / "boot", image / "root" if pi.root == "nfs" else None)
-        found += facts.findings(pi, looked, facts.boot_names(image / "boot"), None, served)
-        _copy(pi, image, beside, total=total, progress=progress, cancelled=cancelled)
+        found += lacking.findings(pi, looked, facts.boot_names(image / "boot"), None, served)
+        _copy(trees, beside, total=total, progress=progress, cancelled=cancelled)
         if pi.root == "nfs":
             with Tree(beside / "root") as tree:
                 found += furnish.root(tree, own, pi, served, generation=str(number), facts=looked)
         with Tree(beside / "boot") as tree:
             texts = _write_boot(tree, pi, served, str(number), looked)
-            found += facts.of_the_command_line(tree.text(looked.cmdlines[0]) or "")
+            found += lacking.of_the_command_line(tree.text(looked.cmdlines[0]) or "")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         words = generated.added(texts[looked.cmdlines[0]], pi)
         told = Made(name, of_image, now, pi.root, words, pi.ssh, made.digest(pi), texts)
@@ -85,6 +89,26 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
         raise
     progress(_WHOLE)
     return found
+
+
+def possible(pi: Pi, image: Path, name: str, served: Served) -> None:
+    """Make sure that a generation for a Pi can be made at all from the image of that name. Raises OperatorError."""
+    if not (image / "boot").is_dir():
+        raise OperatorError(
+            f"there is no image {name}", f"Run `pinetboot image add SOURCE --name {name}`, or name another."
+        )
+    if pi.root == "none":
+        return
+    if not (image / "root").is_dir():
+        raise OperatorError(
+            f"the image {name} has no root tree, which {pi.name} needs",
+            'Bring the image in again as root, or set root = "none" for this Pi.',
+        )
+    unusable = served.unusable()
+    if unusable:
+        raise OperatorError(
+            f"the data directory {served.nfs_data} {unusable}", "Use a data directory of letters, digits, '-' and '.'."
+        )
 
 
 def refresh(data: Path, pi: Pi, number: int, served: Served) -> bool:
@@ -164,41 +188,19 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _check(pi: Pi, image: Path, name: str, place: Path, served: Served) -> None:
-    if place.exists():
-        raise OperatorError(f"{pi.name} has a generation {place.name} already", "Move it away, or use another number.")
-    if not (image / "boot").is_dir():
-        raise OperatorError(
-            f"there is no image {name}", f"Run `pinetboot image add SOURCE --name {name}`, or name another."
-        )
-    if pi.root == "none":
-        return
-    if not (image / "root").is_dir():
-        raise OperatorError(
-            f"the image {name} has no root tree, which {pi.name} needs",
-            'Bring the image in again as root, or set root = "none" for this Pi.',
-        )
-    unusable = served.unusable()
-    if unusable:
-        raise OperatorError(
-            f"the data directory {served.nfs_data} {unusable}", "Use a data directory of letters, digits, '-' and '.'."
-        )
-
-
-def _image(image: Path) -> tuple[str, int]:
-    """Read which import of an image this is, and how many files it has; 0 where that is not known."""
+def _image(image: Path) -> tuple[str, int, int]:
+    """Read which import of an image this is, how many files it has and how many bytes; 0 where that is not known."""
     path = image / "image.toml"
     try:
         told = checking.parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, ConfigError):
-        return "", 0
-    count = told.get("files")
-    return str(told.get("identity", "")), count if isinstance(count, int) else 0
+        return "", 0, 0
+    count, size = (value if isinstance(value, int) else 0 for value in (told.get("files"), told.get("bytes")))
+    return str(told.get("identity", "")), count, size
 
 
 def _copy(
-    pi: Pi,
-    image: Path,
+    trees: Sequence[Path],
     beside: Path,
     *,
     total: int,
@@ -206,7 +208,7 @@ def _copy(
     cancelled: Callable[[], bool],
 ) -> None:
     done = 0
-    for name in ("boot", "root") if pi.root == "nfs" else ("boot",):
+    for tree in trees:
         before = done
 
         def count(files_so_far: int, before: int = before) -> None:
@@ -215,7 +217,7 @@ def _copy(
             if total:
                 progress(min(_WHOLE - 1, done * _WHOLE // total))
 
-        clone.clone(image / name, beside, files=count, cancelled=cancelled)
+        clone.clone(tree, beside, files=count, cancelled=cancelled)
 
 
 def _write_boot(tree: Tree, pi: Pi, served: Served, number: str, looked: TreeFacts) -> dict[str, str]:

@@ -6,14 +6,13 @@ Belongs here: names, types, ranges and defaults. Never here: reading the file, o
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from pinetboot.checking import Section, Text, problems
 from pinetboot.errors import ConfigError
-from pinetboot.net.addresses import format_mac, parse_mac
+from pinetboot.net.addresses import format_mac, parse_ipv4, parse_mac
 
 _SERIAL = re.compile(r"(?:[0-9a-f]{8})?([0-9a-f]{8})")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -57,10 +56,7 @@ def _hostname_or_empty(text: str) -> str:
 
 def _address_or_empty(text: str) -> str:
     if text:
-        try:
-            IPv4Address(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is no IPv4 address; 192.168.1.101, say, is") from None
+        parse_ipv4(text)
     return text
 
 

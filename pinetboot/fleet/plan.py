@@ -6,7 +6,7 @@ same name only when somebody asked for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pinetboot.fleet.pi import Pi
@@ -87,10 +87,13 @@ def next_step(
     return Make(name)
 
 
-def superseded(numbers: Sequence[int], current: int, booted: int | None, keep: int) -> list[int]:
+def superseded(
+    numbers: Sequence[int], current: int, booted: int | None, keep: int, mounted: Collection[int] = ()
+) -> list[int]:
     """Say which generations may be removed: beyond the newest `keep`, and left behind by the Pi for good.
 
     `booted` is the one that the Pi booted last. Until it is known, or while it is older, its root may be mounted still.
+    `mounted` are those that somebody is known to have mounted, or may have.
     """
-    kept = set(sorted(numbers)[-keep:]) | {current}
+    kept = {*sorted(numbers)[-keep:], current, *mounted}
     return [number for number in sorted(numbers) if number not in kept and booted is not None and number < booted]

@@ -19,13 +19,26 @@ from pinetboot.boot.generated import Served
 from pinetboot.causes import Finding
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
-from pinetboot.events import DhcpHeard, Event, FleetFault, FleetRead, PiReady, Sink, TransferEnded, TransferStarted
+from pinetboot.events import (
+    DhcpHeard,
+    Event,
+    FleetFault,
+    FleetRead,
+    Outcome,
+    PiMaking,
+    PiReady,
+    Sink,
+    TransferEnded,
+    TransferStarted,
+)
 from pinetboot.fleet import generation, plan, state, store, trees
 from pinetboot.fleet.boots import Boots
 from pinetboot.fleet.inventory import Inventory
-from pinetboot.fleet.names import LOADER, FleetNames
+from pinetboot.fleet.names import FleetNames
 from pinetboot.fleet.pi import Pi
-from pinetboot.fleet.surroundings import Surroundings, look
+from pinetboot.fleet.progress import Progress
+from pinetboot.fleet.roots import Roots, Unexported
+from pinetboot.fleet.surroundings import Surroundings, loader, look, next_step
 from pinetboot.image import library
 from pinetboot.observe.sightings import Sightings
 from pinetboot.run import Cancelled
@@ -54,17 +67,21 @@ class Reconciler:
         self.sightings = Sightings()
         self.names = FleetNames(self.sightings.mac_of, self.sightings.serial_of)
         self.generations: dict[str, int] = {}
+        self.roots: Roots = Unexported()
+        self.read = False
+        self.booted: dict[str, int] = {}
         self._data = config.data
         self._pool = pool
         self._served = served
         self._sink = sink
         self._boots = Boots()
+        self._progress = Progress(config.data)
+        self._progress_told = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._booted: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._saved = (0, 0.0)
         self._last: Surroundings | None = None
@@ -81,6 +98,7 @@ class Reconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._progress.close()
         await self._save()
 
     def changed(self) -> None:
@@ -88,21 +106,29 @@ class Reconciler:
         self._last = None
         self._wake.set()
 
-    def take(self, event: Event) -> None:
-        """Learn from what the servers saw."""
+    def take(self, event: Event) -> str | None:
+        """Learn from what the servers saw. Returns the serial of the Pi that it is about, None when about none."""
         serial = self.sightings.learn(event, time.time())
-        now = asyncio.get_running_loop().time()
-        if isinstance(event, DhcpHeard):
-            linux = None if event.serial or event.model else self.sightings.serial_of(event.mac)
-            if linux:
-                self._boots.in_linux(linux)
-        elif serial and isinstance(event, TransferStarted | TransferEnded):
-            self._boots.asked(serial, now)
+        if serial is None:
+            return None
+        if isinstance(event, TransferEnded):
+            if event.outcome is Outcome.MISSING:
+                self._boots.asked(serial, time.monotonic())
+        elif isinstance(event, TransferStarted):
+            self._boots.asked(serial, time.monotonic())
             # A rehearsal on this host is no Pi that left its old root behind.
             if serial in self.generations and event.client != event.server and not event.client.startswith("127."):
-                self._booted[serial] = self.generations[serial]
-        if serial and serial not in self.inventory.by_serial and self.config.fleet.adopt == "auto":
+                self.booted[serial] = self.generations[serial]
+        elif isinstance(event, DhcpHeard) and not event.serial and not event.model:
+            self._boots.in_linux(serial)
+        if serial not in self.inventory.by_serial and self.config.fleet.adopt == "auto":
             self._wake.set()
+        return serial
+
+    def image_of(self, pi: Pi) -> str:
+        """Name the image that a Pi is to boot; empty where that is not said."""
+        names = [image.name for image in self._last.images] if self._last else []
+        return plan.image_for(pi, names, self.config.fleet.default_image)
 
     def busy(self) -> bool:
         """Whether something is being made now."""
@@ -111,9 +137,10 @@ class Reconciler:
     async def _run(self) -> None:
         await self._in_thread("sweep", partial(_sweep, self._data))
         self.sightings.restore(await self._in_thread("state", partial(state.seen, self._data)))
-        self._booted = await self._in_thread("state", partial(state.booted, self._data))
+        self.booted = await self._in_thread("state", partial(state.booted, self._data))
         while True:
             await self._look()
+            await self._tell_progress()
             self._wake.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
@@ -150,17 +177,12 @@ class Reconciler:
 
     def _take_over(self, fleet: Inventory) -> None:
         self.inventory = fleet
+        self.read = True
         self.names.inventory = fleet
-        self.names.loader = self._loader()
-
-    def _loader(self) -> Path | None:
-        """A bootcode.bin for Pi 3s: the default image's, else the only one, else of the newest that has one."""
-        found = [
-            (image.name == self.config.fleet.default_image, image.added, self._data / "images" / image.name / "boot")
-            for image in (self._last.images if self._last else ())
-            if image.has_loader
-        ]
-        return max(found)[2] / LOADER if found else None
+        self.sightings.members = fleet.by_serial
+        self.sightings.written = {mac: pi.serial for mac, pi in fleet.by_mac.items()}
+        images = self._last.images if self._last else ()
+        self.names.loader = loader(self._data, images, self.config.fleet.default_image)
 
     async def _adopt(self) -> None:
         """Give every Pi that asked, and is in no fleet, the default image."""
@@ -192,16 +214,15 @@ class Reconciler:
         if served is None:
             self._fault(serial, "no address of this host can be told to it; set server.address")
             return
-        step, current, upgrade = await self._in_thread(serial, partial(self._plan, pi, found))
+        looking = partial(next_step, data, pi, found, self.config.fleet.default_image)
+        step, current, upgrade = await self._in_thread(serial, looking)
         match step:
             case plan.Nothing(why, do):
                 self._fault(serial, f"{why}. {do}")
             case plan.Make(image):
                 began = time.monotonic()
                 number = await self._in_thread(serial, partial(trees.next_number, data, serial))
-                work = partial(self._make, pi, image, number, served)
-                async with self._slots:
-                    findings = await self._in_thread(serial, work)
+                findings = await self._made(pi, image, number, served)
                 await self._boot(pi, number, current)
                 if upgrade:
                     await self._in_thread(serial, partial(state.upgraded, data, serial))
@@ -220,42 +241,52 @@ class Reconciler:
                 self.generations[serial] = number
                 await self._thin_out(pi, number)
 
+    async def _made(self, pi: Pi, image: str, number: int, served: Served) -> list[Finding]:
+        """Make a generation as soon as fewer than so many others are being made."""
+        self._progress.wait(pi.serial, image, number)
+        try:
+            async with self._slots:
+                self._progress.begin(pi.serial)
+                if pi.serial not in self._told:  # else it is tried again, and was told before
+                    self._sink(PiMaking(pi.serial, pi.name, image, number))
+                return await self._in_thread(pi.serial, partial(self._make, pi, image, number, served))
+        finally:
+            self._progress.end(pi.serial)
+
     def _make(self, pi: Pi, image: str, number: int, served: Served) -> list[Finding]:
         """Make a generation from an image that stays what it is meanwhile, whatever becomes of its name."""
         try:
             with library.held(self._data, image) as folder:
                 return generation.make(
-                    self._data, pi, folder, number, served, _quiet, lambda: self._stopping, name=image
+                    self._data,
+                    pi,
+                    folder,
+                    number,
+                    served,
+                    partial(self._progress.at, pi.serial),
+                    lambda: self._stopping,
+                    name=image,
                 )
         except FileNotFoundError as error:
             raise OperatorError(f"the image {image} went while it was copied: {error.strerror}") from None
 
-    def _plan(self, pi: Pi, found: Surroundings) -> tuple[plan.Step, int | None, bool]:
-        images = [plan.Held(0, image.name, image.identity) for image in found.images]
-        held = [
-            plan.Held(one.number, one.image, one.identity, one.root, one.rejected)
-            for one in trees.generations(self._data, pi.serial)
-        ]
-        name = plan.image_for(pi, [image.image for image in images], self.config.fleet.default_image)
-        current = trees.current(self._data, pi.serial)
-        upgrade = pi.serial in found.upgrades
-        return plan.next_step(pi, name, images, held, current, upgrade=upgrade), current, upgrade
-
     async def _boot(self, pi: Pi, number: int, current: int | None) -> None:
         """Switch once no boot from the tree so far is under way."""
-        loop = asyncio.get_running_loop()
-        while current is not None and (wait_s := self._boots.held_s(pi.serial, loop.time())) > 0:  # noqa: ASYNC110 - time itself is what is waited for
+        while current is not None and (wait_s := self._boots.held_s(pi.serial, time.monotonic())) > 0:  # noqa: ASYNC110 - time itself is what is waited for
             await asyncio.sleep(min(wait_s, LOOK_S))
+        await self.roots.before_boot(pi.serial, number)
         await self._in_thread(pi.serial, partial(trees.switch, self._data, pi.serial, number))
         self.generations[pi.serial] = number
 
     async def _thin_out(self, pi: Pi, number: int) -> None:
         """Remove generations beyond those kept, but none that a client may still have mounted."""
+        mounted = self.roots.mounted(pi.serial)
+        if mounted is None:
+            return  # it is known at the next look
         keep = self.config.fleet.keep_generations
-        held = [
-            one.number for one in await self._in_thread(pi.serial, partial(trees.generations, self._data, pi.serial))
-        ]
-        for old in plan.superseded(held, number, self._booted.get(pi.serial), keep):
+        found = await self._in_thread(pi.serial, partial(trees.generations, self._data, pi.serial))
+        held = [one.number for one in found]
+        for old in plan.superseded(held, number, self.booted.get(pi.serial), keep, mounted):
             await self._in_thread(pi.serial, partial(generation.remove, self._data, pi.serial, old))
 
     def _fault(self, serial: str, why: str) -> None:
@@ -264,12 +295,18 @@ class Reconciler:
             self._told[serial] = why
             self._sink(FleetFault(serial, why))
 
+    async def _tell_progress(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._progress.stale and now - self._progress_told >= LOOK_S:
+            self._progress_told = now
+            await self._in_thread("state", self._progress.tell)
+
     async def _save(self) -> None:
         changed = self.sightings.changed
         with suppress(OSError):  # it may be learned again
             if changed != self._saved[0]:
                 await self._in_thread("state", partial(state.keep_seen, self._data, self.sightings.to_json()))
-                await self._in_thread("state", partial(state.keep_booted, self._data, dict(self._booted)))
+                await self._in_thread("state", partial(state.keep_booted, self._data, dict(self.booted)))
         self._saved = (changed, asyncio.get_running_loop().time())
 
     async def _in_thread(self, place: str, work: Callable[[], T]) -> T:
@@ -279,7 +316,3 @@ class Reconciler:
 def _sweep(data: Path) -> None:
     generation.sweep(data)
     library.sweep(data)
-
-
-def _quiet(_: int) -> None:
-    """Take no notice of how far a copy is: nobody watches the daemon's."""

@@ -1,19 +1,22 @@
 """What the daemon learned and was asked: the folder `state/`, which may be deleted without harm.
 
-Belongs here: sightings, requests for an upgrade, and which generation each Pi booted last.
+Belongs here: sightings, past boots, requests for an upgrade, and which generation each Pi booted last.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from pinetboot.errors import OperatorError
 from pinetboot.files import write
+from pinetboot.observe.boot import Boot, from_kept
 from pinetboot.observe.sightings import Seen, from_json
 
 _MAX_BYTES = 16 << 20
+_SERIAL = re.compile(r"[0-9a-f]{8}")
 
 
 def seen(data: Path) -> list[Seen]:
@@ -39,6 +42,39 @@ def booted(data: Path) -> dict[str, int]:
 def keep_booted(data: Path, numbers: dict[str, int]) -> None:
     """Keep which generation each Pi booted last. Raises OSError."""
     write(data / "state" / "booted.json", json.dumps(numbers, indent=1).encode(), mode=0o600)
+
+
+def boots(data: Path, offset: float = 0.0) -> tuple[dict[str, list[Boot]], list[Path]]:
+    """Read the boots of every Pi, at least one each, by serial, the latest last; and which files hold none.
+
+    `offset` is taken off their times, which are seconds since 1970.
+    """
+    found: dict[str, list[Boot]] = {}
+    spoilt: list[Path] = []
+    try:
+        paths = sorted((data / "state" / "boots").glob("*.json"))
+    except OSError:
+        return found, spoilt
+    for path in paths:
+        kept = _load(path)
+        read = [from_kept(item, offset) for item in kept] if isinstance(kept, list) else []
+        whole = [boot for boot in read if boot is not None]
+        if whole and len(whole) == len(read) and _SERIAL.fullmatch(path.stem):
+            found[path.stem] = whole
+        else:
+            spoilt.append(path)
+    return found, spoilt
+
+
+def keep_boots(data: Path, serial: str, kept: list[dict[str, Any]]) -> None:
+    """Keep the boots of a Pi; without any, its file goes. Raises OSError."""
+    folder = data / "state" / "boots"
+    if not kept:
+        (folder / f"{serial}.json").unlink(missing_ok=True)
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Not waited for to be on disk: it is written while Pis boot, and may be lost.
+    write(folder / f"{serial}.json", json.dumps(kept).encode(), mode=0o600, durable=False)
 
 
 def upgrades(data: Path) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ that swaps one is noticed, and needs no notification, which neither NFS nor a co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinetboot.fleet import state, store
+from pinetboot.fleet import plan, state, store, trees
 from pinetboot.fleet.names import LOADER
+from pinetboot.fleet.pi import Pi
 from pinetboot.image import library
 
 
@@ -46,3 +48,26 @@ def look(data: Path) -> Surroundings:
         for record in library.images(data)
     )
     return Surroundings(fleet, images, state.upgrades(data), state.asked(data))
+
+
+def next_step(data: Path, pi: Pi, found: Surroundings, default_image: str) -> tuple[plan.Step, int | None, bool]:
+    """Decide what a Pi lacks: the next step, which generation it boots now, and whether an upgrade was asked for."""
+    images = [plan.Held(0, image.name, image.identity) for image in found.images]
+    held = [
+        plan.Held(one.number, one.image, one.identity, one.root, one.rejected)
+        for one in trees.generations(data, pi.serial)
+    ]
+    name = plan.image_for(pi, [image.image for image in images], default_image)
+    current = trees.current(data, pi.serial)
+    upgrade = pi.serial in found.upgrades
+    return plan.next_step(pi, name, images, held, current, upgrade=upgrade), current, upgrade
+
+
+def loader(data: Path, images: Iterable[Image], default_image: str) -> Path | None:
+    """Find a bootcode.bin for Pi 3s: the default image's, else the only one, else of the newest that has one."""
+    found = [
+        (image.name == default_image, image.added, data / "images" / image.name / "boot")
+        for image in images
+        if image.has_loader
+    ]
+    return max(found)[2] / LOADER if found else None

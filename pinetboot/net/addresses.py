@@ -101,3 +101,11 @@ def parse_address(text: str) -> IPAddress:
         return ip_address(text)
     except ValueError:
         raise ValueError(f"{text!r} is no IP address; 192.168.1.10, say, is") from None
+
+
+def parse_ipv4(text: str, example: str = "192.168.1.101") -> IPv4Address:
+    """Read an IPv4 address. Raises ValueError with what would be right, `example` say."""
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no IPv4 address; {example}, say, is") from None

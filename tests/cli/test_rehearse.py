@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from support import Daemon, free_port
+from support import Daemon, free_port, wait_until
 
 from pinetboot.demo import tree
 
@@ -154,3 +156,38 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1, done.stderr
     assert "127.0.0.1 does not answer TFTP requests (D18)" in done.stdout
+
+
+def test_a_seed_for_another_address_is_said_and_no_fault(serve: Serve) -> None:
+    daemon = serve()
+    with_tree(daemon)
+    (daemon.data / "fleet.toml").write_text(f'[[pi]]\nserial = "{tree.PI4}"\naddress = "192.0.2.7"\n')
+    assert wait_until(lambda: [line for line in daemon.said("fleet read") if line["pis"] == 1])
+    done = against(daemon, "--serial", tree.PI4, "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"], told["stopped_at"]) == (0, True, None)
+    last = told["steps"][-1]
+    assert (last["stage"], last["ok"]) == ("seed", True)
+    assert last["what"] == (
+        f"the seed of {tree.PI4} is told to 192.0.2.7 alone, and this rehearsal comes from 127.0.0.1: not a fault"
+    )
+    assert "not a fault" in against(daemon, "--serial", tree.PI4).stdout
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_seed_that_somebody_else_refuses_is_a_fault(serve: Serve, status: int) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status, "the seed is told to nobody")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    daemon = serve()
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tree.make(daemon.data, f"http://127.0.0.1:{server.server_port}/")
+        done = against(daemon, "--serial", tree.PI4, "--json")
+        server.shutdown()
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["stopped_at"], told["cause"]["rule"]) == (1, "seed", "D34")

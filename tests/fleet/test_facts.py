@@ -14,7 +14,8 @@ from imagetrees import RELEASE, SERIAL, SERVED, fill, kernel, raspios
 
 from pinetboot.boot.generated import Served, TreeFacts
 from pinetboot.fleet import kernels
-from pinetboot.fleet.facts import boot_names, findings, look, of_the_command_line
+from pinetboot.fleet.facts import boot_names, look
+from pinetboot.fleet.lacking import findings, of_the_command_line, of_the_mount
 from pinetboot.fleet.pi import Disk, Pi
 
 
@@ -173,7 +174,9 @@ class TestFindings:
         assert self.rules(model=None) == []
 
     def test_each_by_its_own(self) -> None:
-        assert self.rules(model="pi4-2020") == ["warning D13"]
+        for name in ("pi4-2020", "Pi 4", "Pi 3B+ or earlier"):
+            assert self.rules(model=name) == ["warning D13"]
+        assert self.rules(model="Pi 5") == self.rules(model="Raspberry Pi") == []
         assert self.rules(has_mount_nfs=False) == ["warning"]
         assert self.rules(boot_kernels=("6.6", "6.12")) == ["warning D27"]
         assert self.rules(Pi(serial=SERIAL, seed="k3s-agent"), cloud_init=None) == ["warning D35"]
@@ -194,3 +197,24 @@ class TestFindings:
     def test_a_long_command_line(self) -> None:
         assert of_the_command_line("x" * 1023 + "\n") == []
         assert of_the_command_line("x" * 1024 + "\n")[0].rule == "D27"
+
+    @pytest.mark.parametrize(
+        ("options", "refused"),
+        [
+            ("vers=3", ""),
+            ("vers=3,tcp,nolock", ""),
+            ("vers=4.1,proto=tcp", "vers=4.1, proto=tcp"),
+            ("nfsvers=4", "nfsvers=4"),
+            ("v4.2,rsize=1024", "v4.2"),
+            ("vers=3,proto=tcp", "proto=tcp"),
+        ],
+    )
+    def test_what_an_initramfs_would_refuse(self, options: str, refused: str) -> None:
+        line = f"console=tty1 root=/dev/nfs nfsroot=10.0.0.1:/srv/root,{options} ip=dhcp"
+        found = of_the_mount(line, self.facts)
+        assert [one.rule for one in found] == (["D29"] if refused else [])
+        assert all(f"has {refused} among" in one.what for one in found)
+        kernel_alone = TreeFacts(
+            **{**{name: getattr(self.facts, name) for name in TreeFacts.__slots__}, "initramfs": False}
+        )
+        assert of_the_mount(line, kernel_alone) == []

@@ -37,9 +37,25 @@ def put(tmp_path: Path, folder: str, text: str = "here") -> None:
 
 def read(tree: BootTree, path: str) -> str:
     opened = tree.open(path)
-    at_once = tree.open_now(path)  # None where the kernel has not looked at some other name of the folder yet
-    assert at_once is None or at_once.identity == opened.identity
+    at_once = tree.open_now(path)
+    if at_once is None:
+        # The kernel answers from memory what it has just looked up, unless that is an absence and it keeps none here.
+        assert not keeps_absences(tree)
+        assert not (tree.root / path).exists()
+    else:
+        assert at_once.identity == opened.identity
     return os.pread(opened.fd, 100, 0).decode()
+
+
+def keeps_absences(tree: BootTree) -> bool:
+    """Whether the kernel remembers that a name is not there: it does for ext4, say, and not for a tmpfs."""
+    with pytest.raises(Missing):
+        tree.open("nobody/here")
+    try:
+        tree.open_now("nobody/here")
+    except Missing:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("learned", [False, True])

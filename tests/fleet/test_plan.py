@@ -117,6 +117,7 @@ def test_generations_go_once_the_pi_left_them() -> None:
     assert superseded([1, 2, 3, 4], 4, 2, 2) == [1]
     assert superseded([1, 2, 3, 4], 4, None, 2) == []
     assert superseded([1, 2, 3, 4], 1, 4, 2) == [2]
+    assert superseded([1, 2, 3, 4], 4, 4, 2, {1}) == [2]
 
 
 @given(st.lists(st.integers(1, 30), unique=True), st.integers(1, 30), st.none() | st.integers(1, 30), st.integers(1, 5))

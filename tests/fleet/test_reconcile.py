@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,8 @@ from pathlib import Path
 import pytest
 from rawtftp import TransferFailed, fetch
 from support import Daemon, require, require_root, wait_until
+
+from pinetboot.fleet import progress
 
 Serve = Callable[..., Daemon]
 
@@ -286,10 +290,10 @@ def test_killed_at_any_moment_it_is_finished_next_time(daemon: Daemon) -> None:
     pis = [f"0000000{number}" for number in range(6)]
     image(daemon.data, "a", files=400)
     image(daemon.data, "b", files=400)
-    for turn in range(12):
+    for turn in range(16):
         wanted = "ab"[turn % 2]
         fleet(daemon, "".join(f'[[pi]]\nserial = "{serial}"\nimage = "{wanted}"\n' for serial in pis))
-        time.sleep(turn * 0.17)
+        time.sleep(turn * 0.13)
         daemon.signal(signal.SIGKILL)
         daemon.process.wait()  # type: ignore[union-attr]
         for serial in pis:
@@ -308,3 +312,88 @@ def _image_of(daemon: Daemon, serial: str) -> str:
     record = daemon.data / "pis" / serial / (booted(daemon, serial) or "none") / "generation.toml"
     text = record.read_text() if record.exists() else ""
     return next((line.split('"')[1] for line in text.splitlines() if line.startswith("image ")), "")
+
+
+def test_what_is_being_made_is_shown_and_what_a_dead_daemon_made_is_not(daemon: Daemon) -> None:
+    image(daemon.data, "a", files=6000)
+    record = daemon.data / "images" / "a" / "image.toml"
+    record.write_text(record.read_text().replace("files = 9", "files = 6020"))
+    pis = [f"0000000{number}" for number in range(5)]
+    fleet(daemon, "".join(f'[[pi]]\nserial = "{serial}"\nimage = "a"\n' for serial in pis))
+    seen: set[str] = set()
+
+    def words() -> bool:
+        seen.update(re.sub(r"[0-9]+", "N", str(one)) for one in progress.read(daemon.data).values())
+        return {"copying N %", "waiting"} <= seen
+
+    assert wait_until(words, 20), f"{seen} {daemon.text}"
+    daemon.signal(signal.SIGKILL)
+    daemon.process.wait()  # type: ignore[union-attr]
+    found = json.loads(pinetboot(daemon, "pi", "list", "--json"))["pis"]
+    assert [pi["making"] for pi in found] == [None] * len(pis)
+    assert "copying" not in pinetboot(daemon, "pi", "list")
+    daemon.start()
+    for serial in pis:
+        ready(daemon, serial=serial)
+    assert wait_until(lambda: not progress.read(daemon.data))
+    begun = daemon.said("making a generation")
+    assert {line["serial"] for line in begun} <= set(pis)
+    assert begun[0]["hostname"] == f"pi-{begun[0]['serial']}"
+    assert (begun[0]["image"], begun[0]["level"]) == ("a", "info")
+
+
+def test_pi_list_says_how_far_a_copy_is(daemon: Daemon) -> None:
+    fleet(daemon, f'[[pi]]\nserial = "{SERIAL}"\nimage = "missing"\n[[pi]]\nserial = "{OTHER}"\nimage = "missing"\n')
+    assert wait_until(lambda: len(daemon.said("Pi not as it should be")) == 2)
+    daemon.stop()
+    told = progress.Progress(daemon.data)
+    for serial in (SERIAL, OTHER):
+        told.wait(serial, "missing", 1)
+    told.begin(SERIAL)
+    told.at(SERIAL, 43)
+    told.tell()
+    listed = pinetboot(daemon, "pi", "list")
+    assert "copying 43 %" in listed
+    assert "waiting" in listed
+    (first, second) = json.loads(pinetboot(daemon, "pi", "list", "--json"))["pis"]
+    assert first["making"] == {"generation": 1, "percent": 43}
+    assert (second["making"], first["ready"]) == ({"generation": 1, "percent": None}, False)
+    told.close()
+    assert "not ready" in pinetboot(daemon, "pi", "list")
+
+
+def test_disks_and_identity_are_the_same_byte_for_byte_through_set_and_rollback(daemon: Daemon, tmp_path: Path) -> None:
+    require("mke2fs", "debugfs", "e2fsck")
+    disk = '{ mount = "/var/lib/rancher", size = "64M" }'
+    fleet(daemon, f'[[pi]]\nserial = "{SERIAL}"\nimage = "a"\ndisks = [{disk}]\n')
+    ready(daemon)
+    own = daemon.data / "pis" / SERIAL
+    path = own / "disks" / "var-lib-rancher.ext4"
+    written = tmp_path / "written"
+    written.write_bytes(os.urandom(3 << 20))
+    subprocess.run(["debugfs", "-w", "-R", f"write {written} content", path], check=True, capture_output=True)
+    with path.open("r+b") as file:
+        file.seek(60 << 20)
+        file.write(b"far beyond what a file system check looks at")
+
+    def state() -> dict[str, tuple[int, int, int, int, str]]:
+        found = {}
+        for name in ("disks", "identity"):
+            for one in sorted((own / name).rglob("*")):
+                status = one.stat()
+                digest = hashlib.sha256(one.read_bytes()).hexdigest()
+                found[one.name] = (status.st_ino, status.st_mode, status.st_blocks, status.st_mtime_ns, digest)
+        return found
+
+    before = state()
+    assert len(before) == 8
+    pinetboot(daemon, "pi", "set", SERIAL, "--image", "b")
+    ready(daemon, "2")
+    assert state() == before
+    pinetboot(daemon, "pi", "rollback", SERIAL)
+    ready(daemon, "1")
+    assert state() == before
+    daemon.stop()
+    assert state() == before
+    told = subprocess.run(["debugfs", "-R", "cat content", path], check=True, capture_output=True).stdout
+    assert told == written.read_bytes()

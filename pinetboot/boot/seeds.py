@@ -1,0 +1,83 @@
+"""The seed templates in a data directory: reading them, filling them in for a Pi, and saying what is wrong with them.
+
+Belongs here: a seed folder's files, bounded in size. What is made of them is `boot.cloudinit`'s. No sentence holds a
+value or a line of a seed: they may be secrets.
+
+Symlinks in a seed's folder are followed wherever they lead. A mounted ConfigMap is made of them, and the folders are
+the operator's alone: no Pi can write there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from functools import partial
+from pathlib import Path
+
+from pinetboot.boot import cloudinit
+from pinetboot.boot.bounds import MAX_SIZE
+from pinetboot.boot.cloudinit import Asker
+from pinetboot.boot.template import TemplateFault
+
+
+def make(folder: Path, name: str, asker: Asker) -> bytes:
+    """Make one file of a seed from its folder. Raises TemplateFault, and OSError from the storage."""
+    if asker.seed != cloudinit.DEFAULT_SEED and not folder.is_dir():
+        raise TemplateFault(f"there is no folder cloud-init/{asker.seed}, which fleet.toml names as the seed")
+    return cloudinit.fill(name, partial(_read, folder), asker)
+
+
+def faults(folder: Path, asker: Asker) -> list[str]:
+    """Say what keeps a seed from being given to a Pi, or from being understood by it; a sentence a file."""
+    if asker.seed != cloudinit.DEFAULT_SEED and not folder.is_dir():
+        return [f"there is no folder cloud-init/{asker.seed}, which fleet.toml names as the seed"]
+    found = []
+    for name in cloudinit.SEED_FILES:
+        path = f"cloud-init/{asker.seed}/{name}"
+        try:
+            wrong = cloudinit.misread(name, make(folder, name, asker))
+        except TemplateFault as fault:
+            found.append(str(fault))
+        except OSError as error:
+            found.append(f"{path} cannot be read: {error.strerror}")
+        else:
+            found += [f"{path}, as this Pi gets it: {wrong}"] if wrong else []
+    return found
+
+
+def faults_for_any(folder: Path) -> list[str]:
+    """Say what is wrong with a seed's templates whichever Pi it will be for; a sentence each."""
+    found = []
+    for name in cloudinit.SEED_FILES:
+        path = f"cloud-init/{folder.name}/{name}"
+        try:
+            content = _read(folder, name)
+        except TemplateFault as fault:
+            found.append(str(fault))
+        except OSError as error:
+            found.append(f"{path} cannot be read: {error.strerror}")
+        else:
+            found += [f"cloud-init/{folder.name}/{wrong}" for wrong in cloudinit.check(name, content or b"")]
+    return found
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    """Read a seed file; None where there is none. Raises OSError."""
+    try:
+        # A pipe, which nobody may ever write to, is not waited for.
+        fd = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+            raise OSError(number, os.strerror(number))
+        with open(fd, "rb", closefd=False) as file:
+            content = file.read(MAX_SIZE + 1)
+    finally:
+        os.close(fd)
+    if len(content) > MAX_SIZE:
+        raise TemplateFault(f"{name} is larger than the {MAX_SIZE} bytes that a seed may have")
+    return content
