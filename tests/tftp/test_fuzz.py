@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from mutation import Mutants, each
 from support import Daemon, wait_until
 
 from pinetboot.boot import names
@@ -75,70 +75,23 @@ NUMBERS = (b"0", b"-1", b"7", b"65464", b"65465", b"65536", b"4294967296", b"999
 WORDS = NAMES + NUMBERS
 
 
-class Mutants:
-    """Broken copies of real packets, the same ones for the same seed."""
+class Packets(Mutants):
+    """Broken TFTP packets."""
 
-    def __init__(self, seed: int, corpus: list[bytes]) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - the same packets each time, nothing to keep secret
-        self._corpus = corpus
+    values = BYTES
+    words = WORDS
 
-    def __iter__(self) -> Iterator[bytes]:
-        pick = self._random.choice
-        while True:
-            made = bytearray(pick(self._corpus))
-            for _ in range(pick((1, 1, 1, 2, 3, 6))):
-                self._spoil(made)
-            yield bytes(made)
-
-    def _spoil(self, made: bytearray) -> None:
-        pick = self._random.choice
-        at = pick(range(len(made) + 1))
-        to = at + pick(range(12))
-        way = pick((self._bend, self._bend, self._cut, self._cut, self._mix))
-        way(made, at, to)
-
-    def _bend(self, made: bytearray, at: int, _: int) -> None:
-        pick = self._random.choice
-        # The ends of strings are where a parser can be led astray.
+    def bend(self, made: bytearray, at: int, to: int) -> None:
+        """Change one byte, often one of those that end a string: there a parser can be led astray."""
         ends = [index for index, byte in enumerate(made) if byte == 0 and index > 1]
-        if pick(range(2)) and ends:
-            at = ends[pick(range(len(ends)))]
-        if at < len(made):
-            made[at] = made[at] ^ 1 << pick(range(8)) if pick(range(2)) else BYTES[pick(range(len(BYTES)))]
-
-    def _cut(self, made: bytearray, at: int, to: int) -> None:
-        match self._random.choice(("tail", "piece", "repeat")):
-            case "tail":
-                del made[at:]
-            case "piece":
-                del made[at:to]
-            case "repeat":
-                made[at:at] = made[at:to] * self._random.choice((1, 2, 50))
-
-    def _mix(self, made: bytearray, at: int, to: int) -> None:
-        match self._random.choice(("noise", "splice", "word")):
-            case "noise":
-                made[at:at] = self._random.randbytes(to - at)
-            case "splice":
-                made[at:] = self._random.choice(self._corpus)[at:]
-            case "word":
-                made[at:to] = self._random.choice(WORDS)
+        astray: bool = self.pick((True, False))
+        if ends and astray:
+            at = self.pick(ends)
+        super().bend(made, at, to)
 
 
 def mutants(seed: int, corpus: list[bytes], count: int) -> Iterator[bytes]:
-    return islice(Mutants(seed, corpus), count)
-
-
-def each(datagrams: Iterator[bytes], take: Callable[[bytes], None]) -> int:
-    """Feed them one by one; what breaks is told with the datagram that did it."""
-    number = 0
-    for number, datagram in enumerate(datagrams, 1):
-        try:
-            take(datagram)
-        except Exception as error:
-            error.add_note(f"datagram {number}: {datagram.hex()}")
-            raise
-    return number
+    return islice(Packets(seed, corpus), count)
 
 
 LIMITS = Limits(blksize=1468, windowsize=64)
