@@ -18,7 +18,7 @@ from support import require
 from pinetboot.demo import tree
 
 if TYPE_CHECKING:
-    from lab.conftest import Lan
+    from lab.lan import Lan
 
 pytestmark = pytest.mark.timeout(60)
 

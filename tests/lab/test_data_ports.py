@@ -14,7 +14,7 @@ from rawtftp import OACK, Client, Heard, TransferFailed
 from support import Daemon
 
 if TYPE_CHECKING:
-    from lab.conftest import Lan
+    from lab.lan import Lan
 
 pytestmark = pytest.mark.timeout(90)
 

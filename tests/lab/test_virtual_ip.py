@@ -17,7 +17,7 @@ from pinetboot.pi.dhcp import discover
 from pinetboot.pi.profiles import PROFILES
 
 if TYPE_CHECKING:
-    from lab.conftest import Lan
+    from lab.lan import Lan
 
 pytestmark = pytest.mark.timeout(60)
 
