@@ -206,12 +206,12 @@ def test_check_tells_each_of_many_faults_in_a_sentence(lab: Netboot, pi: Machine
         f"cat {INSTANCES} > /run/instances && echo 0 > {INSTANCES}"
     )
     try:
-        told = "\n".join(finding["what"] for finding in lab.check())
+        told = "\n".join(f"{finding['what']}: {finding['why']}" for finding in lab.check())
     finally:
         lab.server.do(f"cp /run/cmdline {boot}; : > /etc/exports; cat /run/instances > {INSTANCES}")
         lab.settings("")
         lab.serve()
-    assert "which mounts its root over version 3" in told
+    assert "mounts NFS version 3 alone, and nfs.versions has no 3" in told
     assert f"was seen at {DEBIAN.address}, and its root is exported to 10.99.0.0/24 alone" in told
     assert "nfs.options has no no_root_squash" in told
     assert "is told to mount its root from 10.55.0.77, which is no address of this host" in told
