@@ -6,8 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +14,7 @@ from rich.markup import escape
 from pinetboot import check as doctor
 from pinetboot.causes import Finding
 from pinetboot.check import Found, Report
+from pinetboot.cli import flags
 from pinetboot.fleet.pi import Pi
 from pinetboot.settings import Source
 
@@ -25,15 +24,9 @@ _NAMED = 4
 
 def check(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Settings file.", envvar="PINETBOOT_CONFIG", show_default="/etc/pinetboot/pinetboot.toml"),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Data directory.", show_default="/srv/pinetboot, or ~/.local/share/pinetboot if not root"),
-    ] = None,
+    as_json: flags.Json = False,
+    config: flags.Config = None,
+    data: flags.Data = None,
 ) -> None:
     """Look for what would keep a Pi from booting, say why, and what to do about it.
 
@@ -41,8 +34,8 @@ def check(
 
     Exit code 0: every Pi could boot. 1: one could not. 2: the settings cannot be read.
     """
-    flags = {("server", "data"): (data, "--data")} if data is not None else {}
-    report = doctor.run(Source(config, flags).load()[0])
+    chosen = {("server", "data"): (data, "--data")} if data is not None else {}
+    report = doctor.run(Source(config, chosen).load()[0])
     if as_json:
         sys.stdout.write(json.dumps(report.to_json(), indent=2) + "\n")
     else:

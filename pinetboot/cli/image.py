@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from pinetboot.cli import flags
 from pinetboot.cli.console import for_tables
 from pinetboot.config import Config
 from pinetboot.errors import ConfigError, OperatorError
@@ -39,19 +40,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-_Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="Settings file.", envvar="PINETBOOT_CONFIG", show_default="/etc/pinetboot/pinetboot.toml"
-    ),
-]
-_Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data", help="Data directory.", show_default="/srv/pinetboot, or ~/.local/share/pinetboot if not root"
-    ),
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 _LINE_EVERY_S = 10.0
 
@@ -67,8 +55,8 @@ def add(
     boot: Annotated[str, typer.Option(help="Boot tree, a directory or tar, instead of SOURCE.")] = "",
     root: Annotated[str, typer.Option(help="Root tree, likewise.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of another of that name.")] = False,
-    config: _Config = None,
-    data: _Data = None,
+    config: flags.Config = None,
+    data: flags.Data = None,
 ) -> None:
     """Bring an image in, for Pis to be made of.
 
@@ -88,7 +76,7 @@ def add(
 
 
 @app.command("list")
-def show(*, as_json: _Json = False, config: _Config = None, data: _Data = None) -> None:
+def show(*, as_json: flags.Json = False, config: flags.Config = None, data: flags.Data = None) -> None:
     """List the images: where each came from, and what it can boot."""
     home = _settings(config, data).data
     found, damaged = [], []
@@ -119,7 +107,7 @@ def show(*, as_json: _Json = False, config: _Config = None, data: _Data = None) 
 
 @app.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="The image.")], *, config: _Config = None, data: _Data = None
+    name: Annotated[str, typer.Argument(help="The image.")], *, config: flags.Config = None, data: flags.Data = None
 ) -> None:
     """Delete an image that no Pi in fleet.toml uses."""
     settings = _settings(config, data)
@@ -143,8 +131,8 @@ def remove(
 
 
 def _settings(config: Path | None, data: str | None) -> Config:
-    flags = {("server", "data"): (data, "--data")} if data is not None else {}
-    return Source(config, flags).load()[0]
+    chosen = {("server", "data"): (data, "--data")} if data is not None else {}
+    return Source(config, chosen).load()[0]
 
 
 def _tell(added: Added) -> None:

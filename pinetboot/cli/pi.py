@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pinetboot.cli import fleet_view
+from pinetboot.cli import flags, fleet_view
 from pinetboot.cli.console import for_tables
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
@@ -22,8 +22,6 @@ from pinetboot.settings import Source
 app = typer.Typer(help="The Pis in fleet.toml: add, list, show, set, upgrade, roll back, remove.", no_args_is_help=True)
 
 _Serial = Annotated[str, typer.Argument(help="The Pi's serial: the last eight hex digits in /proc/cpuinfo.")]
-_Config = Annotated[Path | None, typer.Option(help="Settings file.", envvar="PINETBOOT_CONFIG")]
-_Data = Annotated[str | None, typer.Option(help="Data directory.")]
 _Mac = Annotated[str | None, typer.Option(help="MAC address; learned by itself.")]
 _Hostname = Annotated[str | None, typer.Option(help="Host name.", show_default="pi-<serial>")]
 _Image = Annotated[str | None, typer.Option(help="Image to boot.")]
@@ -36,12 +34,11 @@ _Boot = Annotated[str | None, typer.Option(help="files, or img for a boot.img.")
 _Ssh = Annotated[bool | None, typer.Option("--ssh/--no-ssh", help="Have the SSH server enabled.")]
 _Userconf = Annotated[str | None, typer.Option(help="USER:PASSWORD-HASH of the first user.")]
 _Value = Annotated[list[str] | None, typer.Option("--value", help="KEY=VALUE for seed templates; may be given again.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _settings(config: Path | None, data: str | None) -> Config:
-    flags = {("server", "data"): (data, "--data")} if data is not None else {}
-    return Source(config, flags).load()[0]
+    chosen = {("server", "data"): (data, "--data")} if data is not None else {}
+    return Source(config, chosen).load()[0]
 
 
 def _folder(config: Path | None, data: str | None) -> Path:
@@ -100,8 +97,8 @@ def _keys(  # one signature for both commands that take a flag per key of fleet.
     ssh: _Ssh = None,
     userconf: _Userconf = None,
     value: _Value = None,
-    config: _Config = None,
-    data: _Data = None,
+    config: flags.Config = None,
+    data: flags.Data = None,
 ) -> None:
     """Take the flags, those that were given, to the command that was named."""
     given = {
@@ -156,10 +153,10 @@ app.command(
 @app.command("list")
 def show_all(
     *,
-    as_json: _Json = False,
+    as_json: flags.Json = False,
     ansible: Annotated[bool, typer.Option("--ansible", help="Print an Ansible inventory.")] = False,
-    config: _Config = None,
-    data: _Data = None,
+    config: flags.Config = None,
+    data: flags.Data = None,
 ) -> None:
     """List the fleet, and every Pi that was seen and is not in it."""
     folder = _folder(config, data)
@@ -175,7 +172,7 @@ def show_all(
 
 
 @app.command()
-def show(serial: _Serial, *, as_json: _Json = False, config: _Config = None, data: _Data = None) -> None:
+def show(serial: _Serial, *, as_json: flags.Json = False, config: flags.Config = None, data: flags.Data = None) -> None:
     """Show all that is known of one Pi, and what is wrong with its trees and its seed."""
     settings, serial = _settings(config, data), _serial(serial)
     folder = settings.data
@@ -196,7 +193,7 @@ def show(serial: _Serial, *, as_json: _Json = False, config: _Config = None, dat
 
 
 @app.command()
-def upgrade(serial: _Serial, *, config: _Config = None, data: _Data = None) -> None:
+def upgrade(serial: _Serial, *, config: flags.Config = None, data: flags.Data = None) -> None:
     """Have a Pi boot the image of its name as it is now, in a new generation; `rollback` goes back."""
     folder, serial = _folder(config, data), _serial(serial)
     _known(store.read(folder), serial)
@@ -205,7 +202,7 @@ def upgrade(serial: _Serial, *, config: _Config = None, data: _Data = None) -> N
 
 
 @app.command()
-def rollback(serial: _Serial, *, config: _Config = None, data: _Data = None) -> None:
+def rollback(serial: _Serial, *, config: flags.Config = None, data: flags.Data = None) -> None:
     """Have a Pi boot the generation before the one it boots now."""
     folder, serial = _folder(config, data), _serial(serial)
     pi = _known(store.read(folder), serial)
@@ -230,8 +227,8 @@ def remove(
     purge: Annotated[bool, typer.Option("--purge", help="Delete its trees, disks and identity as well.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete them even while a client has them mounted.")] = False,
-    config: _Config = None,
-    data: _Data = None,
+    config: flags.Config = None,
+    data: flags.Data = None,
 ) -> None:
     """Take a Pi out of fleet.toml. Its trees, disks and identity are kept, unless --purge is given."""
     folder, serial = _folder(config, data), _serial(serial)

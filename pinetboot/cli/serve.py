@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,20 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from pinetboot import loop
+from pinetboot.cli import flags
 from pinetboot.daemon import serve as serve_daemon
 from pinetboot.settings import Source
 
 
 def serve(
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Settings file.", envvar="PINETBOOT_CONFIG", show_default="/etc/pinetboot/pinetboot.toml"),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Data directory.", show_default="/srv/pinetboot, or ~/.local/share/pinetboot if not root"),
-    ] = None,
+    config: flags.Config = None,
+    data: flags.Data = None,
     address: Annotated[
         str | None, typer.Option(help="Address that Pis are told to boot from.", show_default="the one they asked at")
     ] = None,
@@ -58,8 +52,8 @@ def serve(
         ("server", "log_format", log_format, "--log-format"),
         ("server", "log_level", log_level, "--log-level"),
     ]
-    flags = {(section, key): (value, flag) for section, key, value, flag in given if value not in (None, [])}
-    loop.run(serve_daemon(Source(config, flags), _announce))
+    chosen = {(section, key): (value, flag) for section, key, value, flag in given if value not in (None, [])}
+    loop.run(serve_daemon(Source(config, chosen), _announce))
 
 
 def _announce(block: list[tuple[str, str]]) -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pinetboot import __version__, loop
+from pinetboot.cli import flags
 from pinetboot.cli.fleet_view import ago
 from pinetboot.errors import OperatorError
 from pinetboot.fleet.pi import parse_serial
@@ -28,11 +29,11 @@ _MINUTE = 60
 def status(
     serial: Annotated[str, typer.Argument(help="One Pi, with its stages.", show_default="all Pis")] = "",
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what the daemon says as JSON.")] = False,
+    as_json: flags.Json = False,
     url: Annotated[
         str, typer.Option(help="Ask this daemon: http://192.168.1.10, say.", show_default="the one on this host")
     ] = "",
-    config: Annotated[Path | None, typer.Option(help="Settings file.", envvar="PINETBOOT_CONFIG")] = None,
+    config: flags.Config = None,
 ) -> None:
     """Show how far each Pi's boot is, and why one that stands still does.
 
