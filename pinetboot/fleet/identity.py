@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from pinetboot import files
@@ -21,11 +21,8 @@ FOLDER: Final = "identity"
 _BESIDE: Final = ".new-identity"
 _MACHINE_ID: Final = "machine-id"
 _KEY: Final = "ssh_host_"
-# For clients that know neither of the others: enough until 2030 (NIST SP 800-57), and made in a fifth of 3072's time.
-_RSA_BITS: Final = 2048
-_RSA_EXPONENT: Final = 65537
 
-_Key = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_Key = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 def ensure(own: Path, name: str) -> None:
@@ -80,8 +77,8 @@ def _machine_id() -> bytes:
 
 
 def _keys() -> dict[str, _Key]:
+    # No RSA key: what knows neither of these is older than OpenSSH 5.7, and making it took as long as a tenth of a tree.
     return {
         "ed25519": ed25519.Ed25519PrivateKey.generate(),
         "ecdsa": ec.generate_private_key(ec.SECP256R1()),
-        "rsa": rsa.generate_private_key(_RSA_EXPONENT, _RSA_BITS),
     }

@@ -24,7 +24,7 @@ def test_it_is_made_once(tmp_path: Path) -> None:
     assert sorted(before) == [
         "identity",
         "identity/machine-id",
-        *(f"identity/ssh_host_{kind}_key{end}" for kind in ("ecdsa", "ed25519", "rsa") for end in ("", ".pub")),
+        *(f"identity/ssh_host_{kind}_key{end}" for kind in ("ecdsa", "ed25519") for end in ("", ".pub")),
     ]
     assert stat.S_IMODE(before["identity"][0]) == 0o700
 
@@ -43,7 +43,7 @@ def test_every_pi_has_its_own(tmp_path: Path) -> None:
 
 def test_the_keys_are_such_as_openssh_reads(tmp_path: Path) -> None:
     identity.ensure(tmp_path, "node-1")
-    for kind, first in {"ed25519": "ssh-ed25519", "ecdsa": "ecdsa-sha2-nistp256", "rsa": "ssh-rsa"}.items():
+    for kind, first in {"ed25519": "ssh-ed25519", "ecdsa": "ecdsa-sha2-nistp256"}.items():
         path = tmp_path / "identity" / f"ssh_host_{kind}_key"
         assert stat.S_IMODE(path.stat().st_mode) == identity.mode(path.name) == 0o600
         public = path.with_suffix(".pub")
