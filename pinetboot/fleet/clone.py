@@ -28,8 +28,10 @@ _ALL: Final = (*_COPY, "--archive")
 _MOST: Final = (*_COPY, "--no-dereference", "--recursive", "--preserve=timestamps,links")
 _SPECIAL_BITS: Final = 0o7000
 _FEW: Final = 8  # one in so many files; where more are out of the ordinary, cp is quicker
-# Copies that begin together are spared a look each; an image that is changed while it is copied is nobody's anyway.
+# Copies that follow upon each other are spared a look each: an image that is changed while it is copied is nobody's
+# anyway. A look is over once no copy began for so long, and at any rate after the second time.
 _FRESH_S: Final = 5.0
+_OLD_S: Final = 60.0
 _LINGERS_S: Final = 1.0
 
 
@@ -44,9 +46,21 @@ class _Odd:
     attributes: dict[str, bytes]
 
 
+@dataclass(slots=True)
+class _Look:
+    """What a look through a tree found, when it was, and when it was used last; None where most files are odd."""
+
+    odd: list[_Odd] | None
+    at: float
+    used: float
+
+    def is_fresh(self, now: float) -> bool:
+        return now - self.used <= _FRESH_S and now - self.at <= _OLD_S
+
+
 _lock = threading.Lock()
 _at_work: dict[int, int] = {}  # copies, by device
-_seen: dict[Path, tuple[float, list[_Odd] | None]] = {}
+_seen: dict[Path, _Look] = {}
 
 
 def clone(source: Path, folder: Path, *, files: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
@@ -146,16 +160,18 @@ def _odd_ones(source: Path) -> list[_Odd] | None:
     """Find the files that cp alone would not copy as they are; None where these are many. Raises OSError."""
     with _lock:
         now = time.monotonic()
-        if source not in _seen or now - _seen[source][0] > _FRESH_S:
+        for old in [path for path, look in _seen.items() if not look.is_fresh(now)]:
+            del _seen[old]
+        if source not in _seen:
             count, odd = 0, []
             for one in _look(str(source)):
                 count += 1
                 if one is not None:
                     odd.append(one)
-            for old in [path for path, (when, _) in _seen.items() if now - when > _FRESH_S]:
-                del _seen[old]
-            _seen[source] = (time.monotonic(), odd if len(odd) * _FEW <= count + _FEW * _FEW else None)
-        return _seen[source][1]
+            few = len(odd) * _FEW <= count + _FEW * _FEW
+            _seen[source] = _Look(odd if few else None, now, now)
+        _seen[source].used = time.monotonic()
+        return _seen[source].odd
 
 
 def _look(top: str) -> Iterator[_Odd | None]:
