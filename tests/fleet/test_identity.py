@@ -77,4 +77,4 @@ def test_what_was_cut_off_is_begun_anew(tmp_path: Path, monkeypatch: pytest.Monk
     assert [path.name for path in tmp_path.iterdir()] == [".new-identity"]
     identity.ensure(tmp_path, "node-1")
     assert [path.name for path in tmp_path.iterdir()] == ["identity"]
-    assert len(identity.host_keys(tmp_path)) == 6
+    assert len(identity.host_keys(tmp_path)) == 4
