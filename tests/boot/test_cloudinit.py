@@ -61,7 +61,7 @@ def test_a_machine_in_no_fleet_has_its_seed_filled_in_as_well() -> None:
         b"#cloud-config\r\nno tags\r\n",
         b"## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}\n",
         b"\n ## Template: Jinja\n{{ ds.meta_data.data }}\n",
-        gzip.compress(b"#cloud-config\n{{ pi.hostname }}"),
+        gzip.compress(b"#cloud-config\n{{ pi.hostname }}", mtime=0),
         b"{{ pi.hostname }}\0",
         b"{{ pi.hostname }}\xff",
     ],
