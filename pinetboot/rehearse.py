@@ -1,114 +1,39 @@
-"""A rehearsal: a virtual Pi boots for real, from DHCP to its seed, and says how far it came.
+"""A rehearsal: a virtual Pi boots for real, from DHCP to its seed or to being up, and says how far it came.
 
-Belongs here: the stages in their order, and the report. What the Pi does in each is in `pi/`.
+Belongs here: the stages in their order. What the Pi does in each is in `pi/`, its report too; many are `storm`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
 from pinetboot import causes
-from pinetboot.causes import Cause
-from pinetboot.net import http
-from pinetboot.pi import config_txt, firmware
-from pinetboot.pi.dhcp import DhcpDialogue, Lease
+from pinetboot.pi import config_txt, faults, firmware, linux, online, seed
+from pinetboot.pi.asking import Ask, Booted, Stopped
+from pinetboot.pi.dhcp import DhcpDialogue, Lease, release
 from pinetboot.pi.download import Fetched, Result
-from pinetboot.pi.firmware import Ask, Booted, Stopped
+from pinetboot.pi.faults import Fault, Meddler, Way
 from pinetboot.pi.link import Link
+from pinetboot.pi.linux import LinuxDialogue
 from pinetboot.pi.profiles import Profile, mac_of
+from pinetboot.pi.report import FileStep, Report, Step
 from pinetboot.pi.tftp import TftpClient
-
-_SEED_TIMEOUT_S = 10.0
-_FORBIDDEN = 403  # RFC 9110
-_TOLD_TO_ANOTHER = re.compile(
-    rb"the seed of ([0-9a-f]{8}) is told to ([0-9a-f.: or]+) alone, which ([0-9a-f.:]+) is not\n"  # `web.seed` says so
-)
-# cloud-init from 24.3 asks in this order; without the last two it goes on (reference 6.2).
-_SEED_FILES = (("network-config", False), ("meta-data", True), ("user-data", True), ("vendor-data", False))
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that the Pi did; `ms` is how long it took."""
-
-    stage: str
-    what: str
-    ok: bool
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class FileStep:
-    """One file that the Pi asked for. `probe` asked for its size only, so that no byte of it came."""
-
-    name: str
-    size: int
-    ms: float
-    result: str
-    stage: str
-    probe: bool = False
-
-
-@dataclass(slots=True)
-class Report:
-    """What came of a rehearsal; filled while it runs."""
-
-    model: str
-    serial: str
-    server: str = ""
-    seconds: float = 0.0
-    stopped_at: str | None = None
-    cause: Cause | None = None
-    steps: list[Step] = field(default_factory=list)
-    files: list[FileStep] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the Pi would boot."""
-        return self.cause is None
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of files that came."""
-        return sum(file.size for file in self.files if not file.probe and file.result == Result.OK)
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape that scripts rely on."""
-        return {
-            "ok": self.ok,
-            "model": self.model,
-            "serial": self.serial,
-            "server": self.server,
-            "seconds": round(self.seconds, 3),
-            "bytes": self.bytes,
-            "stopped_at": self.stopped_at,
-            "cause": self.cause.to_json() if self.cause else None,
-            "steps": [{"stage": s.stage, "what": s.what, "ok": s.ok, "ms": round(s.ms, 1)} for s in self.steps],
-            "files": [
-                {
-                    "name": f.name,
-                    "bytes": 0 if f.probe else f.size,
-                    "ms": round(f.ms, 1),
-                    "result": f.result,
-                    "probe": f.probe,
-                }
-                for f in self.files
-            ],
-            "notes": self.notes,
-        }
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to rehearse. `link` None leaves DHCP out, and `server` must then say where to boot from."""
+    """What to rehearse. `link` None leaves DHCP out, and `server` must then say where to boot from.
+
+    `local` is the address to boot from where DHCP gives none, empty for any; `dhcp_timeout_s` None is the model's own.
+    `online`: it goes on as Linux, which asks for an address by itself and tells the server that it is up.
+    """
 
     profile: Profile
     serial: str
@@ -116,7 +41,10 @@ class Plan:
     link: Link | None
     server: str | None = None
     tftp_port: int = 69
-    dhcp_timeout_s: float = 45.0
+    dhcp_timeout_s: float | None = None
+    local: str = ""
+    faults: tuple[Fault, ...] = ()
+    online: bool = False
 
 
 def plan(
@@ -124,12 +52,13 @@ def plan(
     serial: str,
     *,
     link: Link | None,
-    server: str | None = None,
     mac: bytes | None = None,
+    with_faults: Sequence[Fault] = (),
     **more: Any,
 ) -> Plan:
-    """Make a Plan; without `mac` the virtual Pi gets one of its model."""
-    return Plan(profile, serial, mac or mac_of(profile, serial), link, server, **more)
+    """Make a Plan; without `mac` the virtual Pi gets one of its model. `more` are further fields of the plan."""
+    changed = faults.applied(profile, with_faults)
+    return Plan(changed, serial, mac or mac_of(profile, serial), link, faults=tuple(with_faults), **more)
 
 
 Told = Callable[[Step | FileStep], None]
@@ -153,9 +82,12 @@ async def rehearse(plan: Plan, told: Told) -> Report:
 class _Rehearsal:
     def __init__(self, plan: Plan, told: Told) -> None:
         self.plan = plan
-        self.report = Report(plan.profile.model, plan.serial)
+        self.report = Report(plan.profile.model, plan.serial, notes=[f"fault: {fault}" for fault in plan.faults])
         self._told = told
-        self._dialogue: DhcpDialogue | None = None
+        self._meddler = Meddler(plan.faults) if plan.faults else None
+        self._leased: dict[tuple[IPv4Address, IPv4Address], tuple[Lease, int]] = {}
+        self._client: TftpClient | None = None
+        self._local = self._server = ""
 
     @staticmethod
     def now() -> float:
@@ -163,66 +95,110 @@ class _Rehearsal:
         return time.monotonic()
 
     async def boot(self) -> None:
-        local, server = "", self.plan.server or ""
-        if self.plan.link is not None:
-            lease = await self._dhcp(self.plan.link)
-            local, server = str(lease.address), self.plan.server or str(lease.boot_server)
-        self.report.server = server
-        booted = await self._firmware(TftpClient(self.plan.profile, server, self.plan.tftp_port, local), server)
+        client = await self._address("seen", self.plan.profile)
+        booted = await self._firmware(client)
         self.report.notes += booted.notes
         if booted.cmdline:
             self._check_root(booted.cmdline)
-            await self._seed(booted.cmdline, local)
+            await self._linux(booted.cmdline)
         elif not booted.notes:
             raise Stopped("root", causes.no_root("cmdline.txt is missing or empty"))
 
     async def close(self) -> None:
-        link, dialogue = self.plan.link, self._dialogue
+        link = self.plan.link
+        if self._client is not None:
+            self._client.close()
         if link is None:
             return
-        if dialogue is not None and dialogue.lease is not None:
-            link.broadcast(dialogue.release())
-        await link.close()
+        for lease, xid in self._leased.values():
+            link.broadcast(release(lease, self.plan.mac, xid))
+        await link.close(self.plan.mac)
 
-    async def _dhcp(self, link: Link) -> Lease:
+    async def _address(self, stage: str, profile: Profile) -> TftpClient:
+        """Have an address and a server, over DHCP or as the plan says, and a TFTP client that uses them."""
+        plan = self.plan
+        self._local, self._server = plan.local, plan.server or ""
+        if plan.link is not None:
+            lease = await self._dhcp(plan.link, stage, profile)
+            self._local, self._server = str(lease.address), plan.server or str(lease.boot_server)
+        self.report.server = self._server
+        if self._client is not None:
+            self._client.close()
+        self._client = TftpClient(plan.profile, self._server, plan.tftp_port, self._local, self._meddler)
+        return self._client
+
+    async def _dhcp(self, link: Link, stage: str, profile: Profile) -> Lease:
+        plan = self.plan
+        xid = secrets.randbits(32) if profile.xid is None else profile.xid
+        timeout_s = profile.dhcp_timeout_s if plan.dhcp_timeout_s is None else plan.dhcp_timeout_s
+        tftp_ip = IPv4Address(plan.server) if plan.server else None
+        dialogue = DhcpDialogue(profile, plan.serial, plan.mac, xid, timeout_s, tftp_ip)
+        who = "DHCP" if profile is plan.profile else f"DHCP of {profile.name}"
+        lease = await self._converse(link, stage, who, dialogue, checksum=profile.checksum)
+        # A model that confirms no address was leased none.
+        if profile.requests:
+            self._leased[lease.address, lease.dhcp_server] = lease, xid
+        return lease
+
+    async def _converse(
+        self, link: Link, stage: str, who: str, dialogue: DhcpDialogue | LinuxDialogue, *, checksum: bool
+    ) -> Lease:
+        """Speak DHCP until there is a lease, which is taken. Raises Stopped where there is none."""
         began = self.now()
-        dialogue = self._dialogue = DhcpDialogue(
-            self.plan.profile, self.plan.serial, self.plan.mac, secrets.randbits(32), self.plan.dhcp_timeout_s
-        )
+        wakes = isinstance(dialogue, DhcpDialogue) and dialogue.profile.decides_after_s > 0
         progress = asyncio.Event()
 
-        def heard(payload: bytes, source: str) -> None:
-            for answer in dialogue.receive(payload, source, self.now()):
-                link.broadcast(answer)
+        def say(messages: list[bytes]) -> None:
+            for message in messages:
+                self._meddle(Way.DHCP_SENT, message, partial(link.broadcast, message, checksum=checksum))
+
+        def take(payload: bytes, source: str) -> None:
+            say(dialogue.receive(payload, source, self.now()))
             progress.set()
 
-        link.open(heard)
-        for out in dialogue.start(self.now()):
-            link.broadcast(out)
+        def heard(payload: bytes, source: str) -> None:
+            if payload:
+                self._meddle(Way.DHCP_HEARD, payload, partial(take, payload, source))
+            elif wakes:
+                take(payload, source)
+
+        link.open(self.plan.mac, heard)
+        say(dialogue.start(self.now()))
         while dialogue.lease is None and dialogue.cause is None:
             progress.clear()
             try:
                 async with asyncio.timeout(max(0.001, dialogue.deadline - self.now())):
                     await progress.wait()
             except TimeoutError:
-                for out in dialogue.tick(self.now()):
-                    link.broadcast(out)
+                say(dialogue.tick(self.now()))
         heard_text = "; ".join(dialogue.notes) or "no answer"
-        self._step("seen", f"DHCP: {heard_text}", ok=dialogue.lease is not None, began=began)
+        self._step(stage, f"{who}: {heard_text}", ok=dialogue.lease is not None, began=began)
         if dialogue.lease is None:
-            raise Stopped("seen", dialogue.cause or causes.no_address(boot_offer=False))
+            raise Stopped(stage, dialogue.cause or causes.no_address(boot_offer=False))
         await link.take(dialogue.lease)
         return dialogue.lease
 
-    async def _firmware(self, client: TftpClient, server: str) -> Booted:
-        boot = firmware.boot(self.plan.profile, self.plan.serial, server)
-        stage, began = "", self.now()
+    def _meddle(self, way: Way, datagram: bytes, then: Callable[[], None]) -> None:
+        """Let a datagram go on, unless a fault has it otherwise."""
+        for late_s in self._meddler.fate(way, datagram) if self._meddler is not None else (0.0,):
+            if late_s:
+                asyncio.get_running_loop().call_later(late_s, then)
+            else:
+                then()
+
+    async def _firmware(self, client: TftpClient) -> Booted:
+        profile = self.plan.profile
+        boot = firmware.boot(profile, self.plan.serial, self._server)
+        stage, program, began = "", 0, self.now()
         try:
             ask = next(boot)
             while True:
                 if ask.stage != stage:
                     self._stage_over(stage, began)
                     stage, began = ask.stage, self.now()
+                if ask.program and not program and profile.loads is not None and self.plan.link is not None:
+                    client = await self._address(stage, profile.loads)
+                program = ask.program
                 ask = boot.send(await self._file(client, ask))
         except StopIteration as end:
             self._stage_over(stage, began)
@@ -236,10 +212,12 @@ class _Rehearsal:
         began = self.now()
         fetched = await client.fetch(ask)
         ms = (self.now() - began) * 1000
-        file = FileStep(ask.name, fetched.size, ms, str(fetched.result), ask.stage, ask.probe)
+        self._got(FileStep(ask.name, fetched.size, ms, str(fetched.result), ask.stage, ask.probe))
+        return fetched
+
+    def _got(self, file: FileStep) -> None:
         self.report.files.append(file)
         self._told(file)
-        return fetched
 
     def _stage_over(self, stage: str, began: float) -> None:
         if stage:
@@ -253,56 +231,36 @@ class _Rehearsal:
         if root is None:
             self.report.notes.append("cmdline.txt names no root=; that is right only for an initramfs that needs none")
 
-    async def _seed(self, cmdline: bytes, local: str) -> None:
+    async def _linux(self, cmdline: bytes) -> None:
+        """Go on as Linux: its own address where the plan says so, its seed, and that it is up."""
+        plan = self.plan
+        if plan.online and plan.link is not None and linux.asks_for_address(cmdline):
+            xid = secrets.randbits(32)
+            dialogue = LinuxDialogue(plan.mac, xid, plan.dhcp_timeout_s)
+            lease = await self._converse(plan.link, "linux", "DHCP of Linux", dialogue, checksum=False)
+            self._leased[lease.address, lease.dhcp_server] = lease, xid
+            self._local = str(lease.address)
+        await self._seed(cmdline)
+        if plan.online:
+            began = self.now()
+            told = await online.tell(linux.phone_url(cmdline, plan.serial, self._server), self._local)
+            self._step("online", told.what, ok=told.ok, began=began)
+
+    async def _seed(self, cmdline: bytes) -> None:
         url = config_txt.seed_url(cmdline)
         if url is None:
             self.report.notes.append("cmdline.txt names no ds=nocloud address: no seed is asked for")
             return
-        url = url if url.endswith("/") or "%s" in url else url + "/"
         began = self.now()
-        size = 0
-        for name, needed in _SEED_FILES:
-            target = url.replace("%s", name) if "%s" in url else url + name
-            asked = self.now()
-            status, body, why = await _get(target, local)
-            refused = _for_another(status, body)
-            if refused:
-                self._step("seed", refused, ok=True, began=began)
-                return
-            ms = (self.now() - asked) * 1000
-            ok = status == 200  # noqa: PLR2004 - HTTP
-            result = Result.OK if ok else Result.MISSING if status else Result.ERROR
-            file = FileStep(target, len(body), ms, str(result), "seed")
-            self.report.files.append(file)
-            self._told(file)
-            if not ok and needed:
-                self._step("seed", f"{target}: {why}", ok=False, began=began)
-                raise Stopped("seed", causes.no_seed(target, why))
-            size += len(body)
-        self._step("seed", f"{len(_SEED_FILES)} files, {size:,} bytes", ok=True, began=began)
+        asked = await seed.ask(url, self._local, self._got)
+        self._step("seed", asked.what, ok=asked.cause is None, began=began)
+        if asked.cause is not None:
+            raise Stopped("seed", asked.cause)
 
     def _step(self, stage: str, what: str, *, ok: bool, began: float) -> None:
         step = Step(stage, what, ok, (self.now() - began) * 1000)
         self.report.steps.append(step)
         self._told(step)
-
-
-async def _get(url: str, local: str) -> tuple[int, bytes, str]:
-    """GET one seed file: status (0 for no answer), body, and words for what is wrong."""
-    try:
-        status, body = await http.get(url, local=local, timeout_s=_SEED_TIMEOUT_S, user_agent="Cloud-Init/24.4")
-    except OSError as error:
-        return 0, b"", str(error)
-    return status, body, f"HTTP {status}"
-
-
-def _for_another(status: int, body: bytes) -> str:
-    """Say why a pinetboot tells this rehearsal no seed, which says nothing of the Pi itself; empty for all else."""
-    told = _TOLD_TO_ANOTHER.fullmatch(body) if status == _FORBIDDEN else None
-    if told is None:
-        return ""
-    serial, address, own = (part.decode() for part in told.groups())
-    return f"the seed of {serial} is told to {address} alone, and this rehearsal comes from {own}: not a fault"
 
 
 def is_address(text: str) -> bool:

@@ -19,7 +19,7 @@ from pinetboot.cli.steps import line, verdict
 from pinetboot.demo.stage import PIS, Stage, set_up
 from pinetboot.events import Event, Outcome, TransferEnded
 from pinetboot.pi.profiles import PROFILES
-from pinetboot.rehearse import FileStep, Report, Step
+from pinetboot.pi.report import FileStep, Report, Step
 
 _STAGES = ("seen", "firmware", "kernel", "seed")
 _LAST_FILES = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 
 from pinetboot.pi.download import Result
-from pinetboot.rehearse import FileStep, Report, Step
+from pinetboot.pi.report import FileStep, Report, Step
 
 _MARKS = {
     Result.OK: "[green]✓[/]",

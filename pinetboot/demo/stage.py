@@ -16,7 +16,8 @@ from pinetboot.errors import OperatorError
 from pinetboot.events import Event
 from pinetboot.pi.link import LoopbackLink
 from pinetboot.pi.profiles import PROFILES
-from pinetboot.rehearse import FileStep, Report, Step, plan, rehearse
+from pinetboot.pi.report import FileStep, Report, Step
+from pinetboot.rehearse import plan, rehearse
 from pinetboot.services import Services
 
 PIS = ((tree.PI4, "pi4"), (tree.PI5, "pi5"))

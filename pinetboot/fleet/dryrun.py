@@ -13,10 +13,12 @@ from pinetboot.boot.reading import ContentChanged, read_exactly
 from pinetboot.boot.resolver import BootTree, Missing, NotServed
 from pinetboot.causes import Cause
 from pinetboot.pi import firmware
+from pinetboot.pi.asking import Ask, Booted, Stopped
 from pinetboot.pi.download import Fetched, Result
-from pinetboot.pi.firmware import Ask, Stopped
-from pinetboot.pi.profiles import PROFILES
+from pinetboot.pi.profiles import PROFILES, Profile
 
+# By the name of a family; the network does not tell a 3B from a 3B+ (reference 2.3), and one device tree is enough.
+_MODELS: Final = {"pi3": ("pi3bp", "pi3b-rom"), "pi4": ("pi4",), "pi5": ("pi5",)}
 _KEPT: Final = 64 << 10  # config.txt and cmdline.txt are read; of larger files the size is enough
 
 
@@ -28,18 +30,24 @@ class Tried:
     cmdline: bytes | None = None
 
 
-def boots(tree: BootTree, model: str, serial: str) -> Tried | None:
-    """Try a boot from a tree; None for a model whose firmware is not known step by step."""
-    profile = PROFILES.get(model)
-    if profile is None:
-        return None
+def boots(tree: BootTree, family: str, serial: str) -> Tried | None:
+    """Try a boot from a tree as a Pi of that family (pi3, pi4, pi5) does; None for any other."""
+    tried = None
+    for model in _MODELS.get(family, ()):
+        tried = _boot(tree, PROFILES[model], serial)
+        if tried.cause is None:
+            break
+    return tried
+
+
+def _boot(tree: BootTree, profile: Profile, serial: str) -> Tried:
     boot = firmware.boot(profile, serial, "this host")
     try:
         ask = next(boot)
         while True:
             ask = boot.send(_answer(tree, ask))
     except StopIteration as end:
-        booted: firmware.Booted = end.value
+        booted: Booted = end.value
         return Tried(cmdline=None if booted.notes and not booted.cmdline else booted.cmdline)
     except Stopped as stop:
         return Tried(stop.cause)

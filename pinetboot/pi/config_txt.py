@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 # Over the network only the first 4 KiB are honoured by some stages (reference 3.2).
 HONOURED = 4096
 
-_MODEL_FILTERS = {"pi4": {"all", "pi4"}, "pi5": {"all", "pi5"}}
+_MODEL_FILTERS = {
+    "pi3": {"all", "pi3"},
+    "pi3b-rom": {"all", "pi3"},
+    "pi3bp": {"all", "pi3", "pi3+"},
+    "pi4": {"all", "pi4"},
+    "pi4-2020": {"all", "pi4"},
+    "pi5": {"all", "pi5"},
+}
 
 
 @dataclass(slots=True)
@@ -29,7 +36,7 @@ class ConfigTxt:
 
 
 def parse(text: bytes, model: str, into: ConfigTxt | None = None) -> ConfigTxt:
-    """Read config.txt as `model` (pi4, pi5) does, on top of `into`; never fails."""
+    """Read config.txt as `model` (pi3bp, pi4, pi5) does, on top of `into`; never fails."""
     found = into or ConfigTxt()
     applies = True
     for raw in text[:HONOURED].decode("utf-8", "replace").splitlines():

@@ -31,7 +31,7 @@ class Fetched:
     """A finished request. `content` is kept for small files; `message` is the server's where it sent an error.
 
     `blocks` is how many came, `answered` whether anything came at all, `oack` whether the options were acknowledged,
-    `foreign` an address other than the server's that answered instead.
+    `foreign` an address other than the server's that answered instead, `doubled` that it was lost to a second OACK.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Fetched:
     answered: bool = True
     oack: bool = True
     foreign: str = ""
+    doubled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Out:
 class Download:
     """One RRQ and what follows. Call start(), receive() and tick() until `done` is set.
 
-    With `probe` the transfer is ended at the OACK with "Early terminate", as the firmware asks for sizes.
+    With `probe` the transfer is ended at the OACK with "Early terminate", as the firmware asks for sizes. A profile
+    that `overlaps` is done at the OACK all the same, and ends the transfer only at the first block: while `lingers`,
+    receive() is to be called still.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Download:
     probe: bool = False
     duplicates: Duplicates = Duplicates.ACKED_AGAIN
     done: Fetched | None = None
+    lingers: bool = False
     deadline: float = 0.0
     _heard_at: float = 0.0
     _asked_at: float = 0.0
@@ -96,6 +100,9 @@ class Download:
 
     def receive(self, datagram: bytes, port: int, now: float) -> list[Out]:
         """Take a datagram of the server's, sent from its `port`."""
+        if self.lingers and port == self._port:
+            self.lingers = False
+            return [_early_terminate(port)]
         if self.done or self._port not in {None, port}:
             return []
         try:
@@ -106,7 +113,6 @@ class Download:
             case packet.Error(code, message):
                 missing = code == ErrorCode.FILE_NOT_FOUND
                 self._end(Result.MISSING if missing else Result.ERROR, message=message)
-                return []
             case packet.Oack(options) if self._block == 0:
                 return self._acknowledged(options, port, now)
             case packet.Data(block, payload):
@@ -114,20 +120,25 @@ class Download:
         return []
 
     def _acknowledged(self, options: dict[str, str], port: int, now: float) -> list[Out]:
+        if self._oack and self.profile.one_oack:
+            self._end(Result.ERROR, message="the OACK came twice", doubled=True)
+            return []
         self._port = port
         self._oack = True
         self._heard(now)
         self._blksize = number(options.get("blksize", "")) or DEFAULT_BLKSIZE
         self._size = number(options.get("tsize", ""))
         if self.probe:
-            return self._early_terminate(port)
-        return [Out(packet.encode_ack(0), port)]
+            self._end(Result.OK)
+            self.lingers = self.profile.overlaps
+        return [_early_terminate(port) if self.probe and not self.lingers else Out(packet.encode_ack(0), port)]
 
     def _data(self, wire_block: int, payload: bytes, port: int, now: float) -> list[Out]:
         if self._port is None:
             self._port = port
         if self.probe:
-            return self._early_terminate(port)
+            self._end(Result.OK)
+            return [_early_terminate(port)]
         if self._stalled:
             return []
         if wire_block != (self._block + 1) & 0xFFFF:
@@ -151,10 +162,6 @@ class Download:
             return [Out(packet.encode_ack(self._block + 1), port)]
         return [Out(packet.encode_ack(self._block), port)]
 
-    def _early_terminate(self, port: int) -> list[Out]:
-        self._end(Result.OK)
-        return [Out(packet.encode_error(ErrorCode.NOT_DEFINED, "Early terminate"), port)]
-
     def _ask(self, now: float) -> list[Out]:
         self._asked_at = now
         self._plan(now)
@@ -169,7 +176,7 @@ class Download:
         ends_at = self._heard_at + self.profile.file_timeout_s
         self.deadline = ends_at if self._port is not None else min(ends_at, now + self.profile.rrq_retry_s)
 
-    def _end(self, result: Result, *, message: str = "", answered: bool = True) -> None:
+    def _end(self, result: Result, *, message: str = "", answered: bool = True, doubled: bool = False) -> None:
         whole = result is Result.OK and not self.probe
         size = self._bytes if whole or self._size is None else self._size
         self.done = Fetched(
@@ -181,4 +188,9 @@ class Download:
             blocks=self._block,
             answered=answered,
             oack=self._oack or not self.profile.tftp_options,
+            doubled=doubled,
         )
+
+
+def _early_terminate(port: int) -> Out:
+    return Out(packet.encode_error(ErrorCode.NOT_DEFINED, "Early terminate"), port)

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from support import Daemon, free_port, wait_until
@@ -191,3 +193,40 @@ def test_a_seed_that_somebody_else_refuses_is_a_fault(serve: Serve, status: int)
         server.shutdown()
     told = json.loads(done.stdout)
     assert (done.returncode, told["stopped_at"], told["cause"]["rule"]) == (1, "seed", "D34")
+
+
+def pis(daemon: Daemon) -> dict[str, dict[str, Any]]:
+    with urlopen(f"http://127.0.0.1:{daemon.http_port}/api/pis") as answer:
+        return {pi["serial"]: pi for pi in json.load(answer)["pis"]}
+
+
+def test_it_comes_online_where_it_is_told_to_and_not_of_itself(serve: Serve) -> None:
+    daemon = serve()
+    with_tree(daemon)
+    for flags, state in (((), "booting"), (("--online",), "online")):
+        done = against(daemon, "--serial", tree.PI4, "--json", *flags)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        # Without DHCP its kernel has no address to ask for.
+        stages = [step["stage"] for step in told["steps"]]
+        assert stages == ["firmware", "kernel", "seed", *(["online"] if flags else [])]
+        assert told["ok"]
+        assert told["steps"][-1]["ok"]
+        assert pis(daemon)[tree.PI4]["state"] == state
+
+
+def test_it_does_not_speak_for_a_pi_that_is_known_elsewhere(serve: Serve) -> None:
+    daemon = serve()
+    with_tree(daemon)
+    (daemon.data / "fleet.toml").write_text(f'[[pi]]\nserial = "{tree.PI4}"\nroot = "none"\naddress = "127.9.9.9"\n')
+    assert wait_until(lambda: pis(daemon).get(tree.PI4, {}).get("known"))
+    done = against(daemon, "--serial", tree.PI4, "--json", "--online")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"], told["steps"][-1]["stage"], told["steps"][-1]["ok"]) == (
+        0,
+        True,
+        "online",
+        True,
+    )
+    assert "not a fault" in told["steps"][-1]["what"]
+    assert pis(daemon)[tree.PI4]["state"] == "booting"

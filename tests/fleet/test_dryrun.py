@@ -23,7 +23,10 @@ def cause(tried: Tried | None) -> str:
     return tried.cause.rule
 
 
-@pytest.mark.parametrize(("model", "serial"), [("pi4", demo.PI4), ("pi5", demo.PI5)])
+SERIALS = {"pi3": demo.PI3, "pi4": demo.PI4, "pi5": demo.PI5}
+
+
+@pytest.mark.parametrize(("model", "serial"), SERIALS.items())
 def test_a_whole_tree_boots_with_its_command_line(tree: BootTree, model: str, serial: str) -> None:
     tried = boots(tree, model, serial)
     assert tried == Tried(cmdline=(tree.root / serial / "cmdline.txt").read_bytes())
@@ -32,6 +35,9 @@ def test_a_whole_tree_boots_with_its_command_line(tree: BootTree, model: str, se
 @pytest.mark.parametrize(
     ("model", "gone", "rule"),
     [
+        ("pi3", "start.elf", "D13"),
+        ("pi3", "fixup.dat", "D23"),
+        ("pi3", "kernel8.img", "D27"),
         ("pi4", "start4.elf", "D13"),
         ("pi4", "fixup4.dat", "D27"),
         ("pi4", "bcm2711-rpi-4-b.dtb", "D27"),
@@ -42,9 +48,20 @@ def test_a_whole_tree_boots_with_its_command_line(tree: BootTree, model: str, se
     ],
 )
 def test_a_missing_file_is_named_by_its_rule(tree: BootTree, model: str, gone: str, rule: str) -> None:
-    serial = demo.PI4 if model == "pi4" else demo.PI5
-    (tree.root / serial / gone).unlink()
-    assert cause(boots(tree, model, serial)) == rule
+    (tree.root / SERIALS[model] / gone).unlink()
+    assert cause(boots(tree, model, SERIALS[model])) == rule
+
+
+def test_a_pi_3_needs_its_first_loader_in_the_root_and_one_board_s_device_tree(tree: BootTree) -> None:
+    folder = tree.root / demo.PI3
+    (folder / "bcm2710-rpi-3-b.dtb").unlink()
+    assert boots(tree, "pi3", demo.PI3) == Tried(cmdline=(folder / "cmdline.txt").read_bytes())
+    (folder / "bcm2710-rpi-3-b-plus.dtb").rename(folder / "bcm2710-rpi-3-b.dtb")
+    assert boots(tree, "pi3", demo.PI3) == Tried(cmdline=(folder / "cmdline.txt").read_bytes())
+    (folder / "bcm2710-rpi-3-b.dtb").unlink()
+    assert cause(boots(tree, "pi3", demo.PI3)) == "D27"
+    (tree.root / "bootcode.bin").rename(folder / "bootcode.bin")
+    assert cause(boots(tree, "pi3", demo.PI3)) == "D12"
 
 
 def test_what_is_refused_stops_it(tree: BootTree) -> None:
@@ -69,5 +86,6 @@ def test_boot_img_is_not_looked_into(tree: BootTree) -> None:
 
 def test_no_tree_at_all_and_a_model_that_is_not_known(tree: BootTree, tmp_path: Path) -> None:
     assert cause(boots(BootTree(tmp_path / "nowhere"), "pi4", demo.PI4)) == "D13"
-    assert boots(tree, "pi3", demo.PI4) is None
+    assert cause(boots(BootTree(tmp_path / "nowhere"), "pi3", demo.PI3)) == "D12"
+    assert boots(tree, "pi2", demo.PI4) is None
     assert boots(tree, "", demo.PI4) is None

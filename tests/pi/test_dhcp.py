@@ -13,7 +13,7 @@ from pinetboot.dhcp import offer, packet
 from pinetboot.dhcp.offer import Offer, Pi, Proxy
 from pinetboot.dhcp.options import MessageType, Option, encode_pxe_menu
 from pinetboot.dhcp.packet import BOOTREPLY, BOOTREQUEST, Message
-from pinetboot.pi.dhcp import DhcpDialogue, Lease, discover
+from pinetboot.pi.dhcp import DhcpDialogue, Lease, discover, release
 from pinetboot.pi.profiles import PROFILES, mac_of
 
 PI4, PI5 = PROFILES["pi4"], PROFILES["pi5"]
@@ -354,7 +354,8 @@ def test_a_rehearsal_gives_its_address_back() -> None:
     hear(made, PROXYS_OFFER, PROXY)
     hear(made, ROUTERS_OFFER, ROUTER)
     hear(made, ROUTERS_ACK, ROUTER)
-    released = packet.parse(made.release())
+    assert made.lease is not None
+    released = packet.parse(release(made.lease, MAC, made.xid))
     assert released.type is MessageType.RELEASE
     assert released.ciaddr == LEASED
     assert released.address(Option.SERVER_IDENTIFIER) == ROUTER

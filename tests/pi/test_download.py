@@ -130,6 +130,38 @@ class TestProbe:
         assert done(made).result is Result.MISSING
 
 
+class TestOverlap:
+    PI3 = replace(PROFILES["pi3bp"].speaking(1), overlaps=True)
+
+    def test_a_probe_is_done_at_the_oack_and_ends_its_transfer_at_the_first_block(self) -> None:
+        made = begun(probe=True, profile=self.PI3)
+        assert made.receive(packet.encode_oack({"tsize": "3000"}), PORT, 0.0) == ack(0)
+        assert (done(made).result, done(made).size, made.lingers) == (Result.OK, 3000, True)
+        assert made.receive(data(1, bytes(512)), PORT + 1, 0.1) == []
+        assert made.receive(data(1, bytes(512)), PORT, 0.1) == [Out(EARLY_TERMINATE, PORT)]
+        assert not made.lingers
+        assert made.receive(data(1, bytes(512)), PORT, 0.2) == []
+
+    def test_a_get_is_as_ever(self) -> None:
+        made = begun(profile=self.PI3)
+        made.receive(packet.encode_oack({"tsize": "3"}), PORT, 0.0)
+        assert made.receive(data(1, b"end"), PORT, 0.1) == ack(1)
+        assert (done(made).result, made.lingers) == (Result.OK, False)
+
+
+class TestSecondOack:
+    def test_a_pi_3_loses_the_file(self) -> None:
+        made = begun(profile=PROFILES["pi3bp"].speaking(1))
+        made.receive(packet.encode_oack({"tsize": "3"}), PORT, 0.0)
+        assert made.receive(packet.encode_oack({"tsize": "3"}), PORT, 0.0) == []
+        assert (done(made).result, done(made).doubled) == (Result.ERROR, True)
+
+    def test_its_rom_asks_for_no_options_and_misses_no_oack(self) -> None:
+        made = begun(profile=PROFILES["pi3b-rom"])
+        made.receive(data(1, b"end"), PORT, 0.0)
+        assert (done(made).result, done(made).oack) == (Result.OK, True)
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("code", "result"),

@@ -11,14 +11,26 @@ from hypothesis import strategies as st
 
 from pinetboot.boot.names import normalise
 from pinetboot.pi import firmware
+from pinetboot.pi.asking import Ask, Booted, Stopped
 from pinetboot.pi.download import Fetched, Result
-from pinetboot.pi.firmware import Ask, Booted, Stopped
 from pinetboot.pi.profiles import PROFILES, Duplicates
 
-SERIALS = {"pi4": "5b154510", "pi5": "da591740"}
+SERIALS = {"pi3b-rom": "7285c0f2", "pi3bp": "7285c0f2", "pi4": "5b154510", "pi5": "da591740"}
 SERVER = "192.168.1.10"
 CMDLINE = b"console=tty1 root=/dev/nfs nfsroot=192.168.1.10:/srv,vers=3 rw ip=dhcp"
 
+PI3_FILES = {
+    "start.elf": b"start",
+    "fixup.dat": b"fixup",
+    "config.txt": b"auto_initramfs=1\ndtoverlay=vc4-kms-v3d\n",
+    "cmdline.txt": CMDLINE,
+    "bcm2710-rpi-3-b.dtb": b"tree",
+    "bcm2710-rpi-3-b-plus.dtb": b"tree",
+    "overlays/overlay_map.dtb": b"map",
+    "overlays/vc4-kms-v3d.dtbo": b"overlay",
+    "kernel8.img": b"kernel",
+    "initramfs8": b"initramfs",
+}
 PI4_FILES = {
     "start4.elf": b"start",
     "fixup4.dat": b"fixup",
@@ -40,9 +52,19 @@ PI5_FILES = {
     "kernel_2712.img": b"kernel",
     "initramfs_2712": b"initramfs",
 }
-FILES = {"pi4": PI4_FILES, "pi5": PI5_FILES}
+FILES = {"pi3b-rom": PI3_FILES, "pi3bp": PI3_FILES, "pi4": PI4_FILES, "pi5": PI5_FILES}
+FIRST_LOADER = {"bootcode.bin": b"first"}  # in the root, whatever else is where
 
 # "P" is a probe, "G" a get, "-" either of a file that is not there.
+PI3_ROM_ORDER = "G bootcode.bin  - bootsig.bin"
+PI3_ORDER = """
+    P start.elf  - autoboot.txt  G config.txt  - recovery.elf  G start.elf  G fixup.dat
+    - recovery.elf  G config.txt  - dt-blob.bin  - recovery.elf  G config.txt  - bootcfg.txt
+    P bcm2710-rpi-3-b.dtb  G bcm2710-rpi-3-b.dtb  G overlays/overlay_map.dtb  G config.txt
+    G overlays/vc4-kms-v3d.dtbo  G cmdline.txt
+    - recovery8.img  - recovery8-32.img  - recovery7.img  - recovery.img
+    - kernel8-32.img  P kernel8.img  - armstub8-32.bin  P initramfs8  G initramfs8  G kernel8.img
+"""
 PI4_ORDER = """
     P start4.elf
     G config.txt  - vl805.sig  - pieeprom.sig  - recover4.elf  - recovery.elf  G start4.elf  G fixup4.dat
@@ -123,7 +145,8 @@ def below(prefix: str, files: dict[str, bytes]) -> dict[str, bytes]:
 def own(model: str, *, without: str = "", **changed: bytes) -> dict[str, bytes]:
     """A whole tree in the Pi's own folder, less a file, with another config.txt."""
     files = FILES[model] | {name.replace("_txt", ".txt"): content for name, content in changed.items()}
-    return below(f"{SERIALS[model]}/", {name: content for name, content in files.items() if name != without})
+    files = below(f"{SERIALS[model]}/", {name: content for name, content in files.items() if name != without})
+    return files | (FIRST_LOADER if "pi3" in model and without not in FIRST_LOADER else {})
 
 
 def prefixed(order: str, prefix: str) -> list[str]:
@@ -141,7 +164,20 @@ class TestOrder:
         assert played.asked == prefixed(PI5_ORDER, "da591740//")
         assert played.booted == Booted(CMDLINE)
 
-    @pytest.mark.parametrize("model", ["pi4", "pi5"])
+    @pytest.mark.parametrize(("model", "board"), [("pi3b-rom", "3-b"), ("pi3bp", "3-b-plus")])
+    def test_a_pi_3_asks_as_the_reference_says_each_board_for_its_own_device_tree(self, model: str, board: str) -> None:
+        played = play(model, own(model))
+        order = PI3_ORDER.replace("rpi-3-b.dtb", f"rpi-{board}.dtb")
+        assert played.asked == [*lines(PI3_ROM_ORDER), *prefixed(order, "7285c0f2/")]
+        assert played.booted == Booted(CMDLINE)
+
+    def test_a_pi_3s_three_programs_have_a_client_each(self) -> None:
+        asks = play("pi3bp", own("pi3bp")).asks
+        assert [ask.program for ask in asks] == sorted(ask.program for ask in asks)
+        first = {program: next(ask.name for ask in asks if ask.program == program) for program in (0, 1, 2)}
+        assert first == {0: "bootcode.bin", 1: "7285c0f2/start.elf", 2: "7285c0f2/recovery.elf"}
+
+    @pytest.mark.parametrize("model", ["pi3b-rom", "pi4", "pi5"])
     def test_the_firmware_stage_comes_before_the_kernel_stage(self, model: str) -> None:
         stages = [ask.stage for ask in play(model, own(model)).asks]
         assert stages == sorted(stages)
@@ -191,11 +227,26 @@ class TestPrefix:
         played = play("pi4", {name: b"old"})
         assert (played.rule, played.stage) == ("D14", "firmware")
 
+    def test_without_its_folder_a_pi_3_takes_all_from_the_root(self) -> None:
+        played = play("pi3b-rom", PI3_FILES | FIRST_LOADER)
+        assert played.asked == [*lines(PI3_ROM_ORDER), "- 7285c0f2/start.elf", *lines(PI3_ORDER)]
+        assert played.booted is not None
+
+    def test_bootcode_bin_in_its_folder_is_of_no_use_to_a_pi_3(self) -> None:
+        played = play("pi3bp", below("7285c0f2/", PI3_FILES | FIRST_LOADER))
+        assert played.asked == ["- bootcode.bin"]
+        assert (played.rule, played.stage) == ("D12", "firmware")
+
 
 class TestMissing:
     @pytest.mark.parametrize(
         ("model", "missing", "rule", "stage"),
         [
+            ("pi3bp", "bootcode.bin", "D12", "firmware"),
+            ("pi3bp", "start.elf", "D13", "firmware"),
+            ("pi3bp", "fixup.dat", "D23", "firmware"),
+            ("pi3bp", "bcm2710-rpi-3-b-plus.dtb", "D27", "kernel"),
+            ("pi3bp", "kernel8.img", "D27", "kernel"),
             ("pi4", "fixup4.dat", "D27", "firmware"),
             ("pi4", "bcm2711-rpi-4-b.dtb", "D27", "kernel"),
             ("pi4", "kernel8.img", "D27", "kernel"),
@@ -263,6 +314,22 @@ class TestConfig:
         assert f"G 5b154510/{fixup}" in played.asked
         assert "G 5b154510/start4.elf" not in played.asked
         assert play("pi4", own("pi4", config_txt=text)).rule == "D27"
+
+    @pytest.mark.parametrize(
+        ("text", "start", "fixup"),
+        [(b"start_x=1\n", "start_x.elf", "fixup_x.dat"), (b"gpu_mem=16\n", "startcd.elf", "fixupcd.dat")],
+    )
+    def test_it_chooses_the_loader_of_a_pi_3(self, text: bytes, start: str, fixup: str) -> None:
+        files = own("pi3bp", config_txt=text) | {f"7285c0f2/{name}": b"x" for name in (start, fixup)}
+        played = play("pi3bp", files)
+        assert played.booted is not None
+        assert f"G 7285c0f2/{start}" in played.asked
+        assert f"G 7285c0f2/{fixup}" in played.asked
+
+    def test_linux_itself_has_another_name_for_a_pi_3s_chip(self) -> None:
+        files = own("pi3b-rom", without="bcm2710-rpi-3-b.dtb", config_txt=b"[pi3]\nupstream_kernel=1\n")
+        assert play("pi3b-rom", files | {"7285c0f2/bcm2837-rpi-3-b.dtb": b"tree"}).booted is not None
+        assert play("pi3b-rom", files).rule == "D27"
 
     def test_it_chooses_kernel_command_line_device_tree_and_initramfs(self) -> None:
         text = b"kernel=my.img\ncmdline=my.txt\ndevice_tree=my.dtb\ninitramfs one,two followkernel\nauto_initramfs=1\n"
@@ -339,7 +406,7 @@ def on(name: str, fetched: Fetched) -> Answer:
 
 
 class TestCauses:
-    @pytest.mark.parametrize("model", ["pi4", "pi5"])
+    @pytest.mark.parametrize("model", ["pi3b-rom", "pi4", "pi5"])
     @pytest.mark.parametrize(
         ("fetched", "rule"),
         [
@@ -350,6 +417,7 @@ class TestCauses:
             pytest.param(Fetched("f", Result.TIMEOUT, 1 << 27, blocks=65535), "D17", id="the counter's end"),
             pytest.param(Fetched("f", Result.ERROR, message="pinetboot may not read it"), "D45", id="a refusal"),
             pytest.param(Fetched("f", Result.OK, 3, b"abc", oack=False), "D20", id="no options"),
+            pytest.param(Fetched("f", Result.ERROR, doubled=True), "D22", id="doubled packets"),
         ],
     )
     def test_any_file_can_stop_the_boot(self, model: str, fetched: Fetched, rule: str) -> None:
@@ -357,6 +425,14 @@ class TestCauses:
             played = play(model, own(model), on(name, fetched))
             assert (played.rule, played.stage) == (rule, stage)
             assert played.asks[-1].name.endswith(name)
+
+    def test_a_pi_3_says_its_own_limits(self) -> None:
+        long = Fetched("f", Result.TIMEOUT, 40 << 20, blocks=65535)
+        quiet = Fetched("f", Result.TIMEOUT, blocks=10)
+        for fetched, words in ((long, "65535 blocks of 512"), (quiet, "nothing came for 10 seconds")):
+            played = play("pi3bp", own("pi3bp"), on("kernel8.img", fetched))
+            assert played.stopped is not None
+            assert words in played.stopped.cause.what
 
     def test_a_time_out_is_no_absence(self) -> None:
         silent = on("start4.elf", Fetched("5b154510/start4.elf", Result.TIMEOUT, answered=False))
@@ -400,9 +476,9 @@ texts = st.lists(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    model=st.sampled_from(["pi4", "pi5"]),
+    model=st.sampled_from(["pi3b-rom", "pi3bp", "pi4", "pi5"]),
     text=texts,
-    missing=st.sets(st.sampled_from([*PI4_FILES, *PI5_FILES])),
+    missing=st.sets(st.sampled_from([*PI3_FILES, *PI4_FILES, *PI5_FILES])),
     fates=st.lists(
         st.sampled_from(
             [None] * 20 + [Fetched("f", Result.ERROR), Fetched("f", Result.TIMEOUT), Fetched("f", Result.OK, 1, b"=")]
@@ -414,7 +490,7 @@ def test_whatever_the_server_has_and_answers_the_boot_ends(
     model: str, text: bytes, missing: set[str], fates: list[Fetched | None]
 ) -> None:
     files = below(f"{SERIALS[model]}/", FILES[model] | {"config.txt": text, "extra.txt": text, "boot.img": b"image"})
-    files = {name: content for name, content in files.items() if name.partition("/")[2] not in missing}
+    files = {name: content for name, content in files.items() if name.partition("/")[2] not in missing} | FIRST_LOADER
     coming = iter(fates)
     played = play(model, files, lambda _: next(coming, None))
     assert (played.booted is None) is (played.stopped is not None)
