@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from pinetboot import causes
+from pinetboot.causes import Cause
 from pinetboot.dhcp.options import (
     PXE_CLIENT,
     RASPBERRY_PI_OUIS,
@@ -19,7 +21,7 @@ from pinetboot.dhcp.options import (
     decode_machine,
     encode_pxe_menu,
 )
-from pinetboot.dhcp.packet import BOOTREPLY, BOOTREQUEST, BROADCAST, Message
+from pinetboot.dhcp.packet import BOOTREPLY, BOOTREQUEST, BROADCAST, ZERO, Message
 
 _ROM_XID = 0x26F30339  # reference 2.1
 _ROM_PARAMETERS = 12  # length of the 3B ROM's option 55, reference 2.1
@@ -35,11 +37,15 @@ class Pi:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Answer with `message`, once after each of `delays_s` (seconds from the request)."""
+    """Answer with `message`, once after each of `delays_s` (seconds from the request).
+
+    `cause` says why this Pi will not go on all the same, None where nothing is known against it.
+    """
 
     message: Message
     delays_s: Sequence[float]
     pi: Pi
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,10 @@ def decide(message: Message, proxy: Proxy) -> Offer | Ignored:
         return Ignored("it is a PXE client, but no Pi")
     if message.type != MessageType.DISCOVER:
         return Ignored(f"a ProxyDHCP answers DISCOVER, not {message.type.name}", pi)
-    return Offer(_offer(message, proxy), proxy.rom_offers_s if is_rom(message) else (0.0,), pi)
+    rom = is_rom(message)
+    # Through a relay it is answered all the same: that does no harm, and some relays are hardly there.
+    cause = causes.relayed_rom(str(message.giaddr)) if rom and message.giaddr != ZERO else None
+    return Offer(_offer(message, proxy), proxy.rom_offers_s if rom else (0.0,), pi, cause)
 
 
 def is_rom(message: Message) -> bool:
@@ -97,18 +106,26 @@ def is_rom(message: Message) -> bool:
     )
 
 
+def boot_options(proxy: Proxy, machine: bytes) -> dict[int, bytes]:
+    """Make the options that tell a Pi to boot from here (reference 2.6); `machine` is its option 97, empty for none."""
+    options = {
+        Option.VENDOR_CLASS: PXE_CLIENT,
+        Option.MACHINE_IDENTIFIER: machine,
+        # 66 before 43: the ROM takes the last of the two (reference 2.6).
+        Option.TFTP_SERVER: str(proxy.address).encode("ascii"),
+        Option.VENDOR_SPECIFIC: encode_pxe_menu(proxy.pxe_menu),
+    }
+    return {int(code): value for code, value in options.items() if value}
+
+
 def _offer(message: Message, proxy: Proxy) -> Message:
     address = proxy.address
     options = {
-        Option.MESSAGE_TYPE: bytes([MessageType.OFFER]),
-        Option.SERVER_IDENTIFIER: address.packed,
-        Option.VENDOR_CLASS: PXE_CLIENT,
-        Option.MACHINE_IDENTIFIER: message.options.get(Option.MACHINE_IDENTIFIER, b""),
-        # 66 before 43: the ROM takes the last of the two (reference 2.6).
-        Option.TFTP_SERVER: str(address).encode("ascii"),
-        Option.VENDOR_SPECIFIC: encode_pxe_menu(proxy.pxe_menu),
+        int(Option.MESSAGE_TYPE): bytes([MessageType.OFFER]),
+        int(Option.SERVER_IDENTIFIER): address.packed,
+        **boot_options(proxy, message.options.get(Option.MACHINE_IDENTIFIER, b"")),
         # RFC 3046: agents want their option back, last.
-        Option.RELAY_AGENT: message.options.get(Option.RELAY_AGENT, b""),
+        int(Option.RELAY_AGENT): message.options.get(Option.RELAY_AGENT, b""),
     }
     return Message(
         op=BOOTREPLY,
@@ -117,7 +134,7 @@ def _offer(message: Message, proxy: Proxy) -> Message:
         flags=BROADCAST,
         siaddr=address,
         giaddr=message.giaddr,
-        options={int(code): value for code, value in options.items() if value},
+        options={code: value for code, value in options.items() if value},
     )
 
 

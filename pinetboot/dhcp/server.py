@@ -1,28 +1,22 @@
 """The ProxyDHCP server: adds "boot from me" to what the LAN's own DHCP server says.
 
-Belongs here: the socket on port 67 and the time of answers. Whom to answer, and with what, is decided in `offer`.
+Belongs here: which address is named, and the time of answers. Whom to answer, and with what, is decided in `offer`;
+`port` hears and sends.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from pinetboot.config import Config, Dhcp
-from pinetboot.dhcp import offer, packet
+from pinetboot.dhcp import offer, telling
 from pinetboot.dhcp.offer import Ignored, Offer, Proxy
-from pinetboot.dhcp.packet import MalformedMessage, Message
-from pinetboot.events import DhcpHeard, PacketDropped, Sink
-from pinetboot.net import udp
-from pinetboot.net.addresses import Endpoint, format_mac
+from pinetboot.dhcp.packet import Message
+from pinetboot.dhcp.port import Heard, Port
+from pinetboot.events import Sink
 from pinetboot.net.links import Link, Links
-from pinetboot.net.listening import udp_sockets
-
-_BURST = 64
-_EVERYONE = "255.255.255.255"
-_STANDARD_PORT = 67
 
 
 class ProxyDhcpServer:
@@ -31,16 +25,15 @@ class ProxyDhcpServer:
     def __init__(self, config: Config, links: Callable[[], Links], sink: Sink) -> None:
         self._config: Dhcp = config.dhcp
         self._address = config.server.address
-        self._interfaces: Sequence[str] = config.server.interfaces
         self._links = links
         self._sink = sink
-        self._sock: udp.Socket | None = None
+        # The LAN's own DHCP server may live on this host, and start after pinetboot.
+        self._port = Port(config.dhcp.port, config.server.interfaces, links, self._take, sink, shares=True)
         self._later: set[asyncio.TimerHandle] = set()
 
     def start(self) -> None:
-        """Bind and begin. Raises OperatorError."""
-        (self._sock,) = udp_sockets(self._config.port, (), "dhcp.port", ipv6=False)
-        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._heard)
+        """Open the port and begin. Raises OperatorError."""
+        self._port.start()
 
     def configure(self, config: Config) -> None:
         """Take what may change while running."""
@@ -52,106 +45,53 @@ class ProxyDhcpServer:
         for handle in self._later:
             handle.cancel()
         self._later.clear()
-        if self._sock is not None:
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
+        self._port.stop()
 
     @property
-    def client_port(self) -> int:
-        """Where clients listen: 68, or next to a port of our own choosing."""
-        return self._config.port + 1
+    def how(self) -> str:
+        """What to tell people of the port: `udp 67`, and that it is shared where it is."""
+        return self._port.how
 
-    def _heard(self) -> None:
-        for _ in range(_BURST):
-            if self._sock is None:
-                return
-            try:
-                datagram = udp.receive(self._sock)
-            except OSError:
-                continue
-            if datagram is None:
-                return
-            self._take(datagram)
-
-    def _take(self, datagram: udp.Datagram) -> None:
-        link = self._links().by_index.get(datagram.interface)
-        if link is None or link not in self._links().serving(self._interfaces):
-            return
-        try:
-            message = packet.parse(datagram.payload)
-        except MalformedMessage as error:
-            self._sink(PacketDropped("dhcp", str(datagram.peer), str(error)))
-            return
-        address = self._own_address(datagram, link)
+    def _take(self, heard: Heard) -> None:
+        address = self._own_address(heard)
         if address is None:
             why = "this host does not hold an address to boot from"
-            self._tell(message, link, Ignored(why, offer.recognise(message)), datagram)
+            self._tell(heard, Ignored(why, offer.recognise(heard.message)))
             return
-        proxy = Proxy(address, self._config.pxe_menu, self._config.rom_offers_s)
-        answer = offer.decide(message, proxy)
-        self._tell(message, link, answer, datagram, address)
+        answer = offer.decide(heard.message, Proxy(address, self._config.pxe_menu, self._config.rom_offers_s))
+        self._tell(heard, answer, address)
         if isinstance(answer, Offer):
-            payload = packet.encode(answer.message)
             for delay_s in answer.delays_s:
-                self._send_after(delay_s, payload, answer.message, address, link)
+                self._send_after(delay_s, answer.message, heard.link, address)
 
-    def _own_address(self, datagram: udp.Datagram, link: Link) -> IPv4Address | None:
-        """Say which address to name: the one set, else the one that was asked, else the interface's first."""
+    def _own_address(self, heard: Heard) -> IPv4Address | None:
+        """Say which address to name: the one set, else the one that was asked, else the interface's first.
+
+        A relay asks the one that it was told, to which it has a route.
+        """
+        links = self._links()
         if self._address != "auto":
             named = IPv4Address(self._address)
-            return named if self._links().holds(named) else None
-        asked = IPv4Address(datagram.destination)
-        if datagram.destination == datagram.local and self._links().holds(asked):
+            return named if links.holds(named) else None
+        asked = IPv4Address(heard.destination)
+        if heard.destination == heard.local and links.holds(asked):
             return asked
-        return link.primary.ip if link.primary else None
+        return heard.link.primary.ip if heard.link.primary else None
 
-    def _send_after(self, delay_s: float, payload: bytes, answer: Message, address: IPv4Address, link: Link) -> None:
+    def _send_after(self, delay_s: float, answer: Message, link: Link, address: IPv4Address) -> None:
         if not delay_s:
-            self._send(payload, answer, address, link)
+            self._port.answer(answer, link, address)
             return
 
         def send() -> None:
             self._later.discard(handle)
-            self._send(payload, answer, address, link)
+            self._port.answer(answer, link, address)
 
         handle = asyncio.get_running_loop().call_later(delay_s, send)
         self._later.add(handle)
 
-    def _send(self, payload: bytes, answer: Message, address: IPv4Address, link: Link) -> None:
-        if self._sock is None:
-            return
-        if answer.giaddr != packet.ZERO:
-            # RFC 2131 section 4.1: what came through a relay goes back to its server port.
-            peer, interface = Endpoint(str(answer.giaddr), _STANDARD_PORT), 0
+    def _tell(self, heard: Heard, answer: Offer | Ignored, address: IPv4Address | None = None) -> None:
+        if isinstance(answer, Offer):
+            telling.tell(self._sink, heard, answer.pi, answered=str(address), cause=answer.cause)
         else:
-            peer, interface = Endpoint(_EVERYONE, self.client_port), link.index
-        with suppress(BlockingIOError):
-            try:
-                udp.send(self._sock, payload, peer, local=str(address), interface=interface)
-            except OSError as error:
-                why = f"the answer to {format_mac(answer.mac)} could not be sent: {error.strerror}"
-                self._sink(PacketDropped("dhcp", str(peer), why))
-
-    def _tell(
-        self,
-        message: Message,
-        link: Link,
-        answer: Offer | Ignored,
-        datagram: udp.Datagram,
-        address: IPv4Address | None = None,
-    ) -> None:
-        pi = answer.pi
-        self._sink(
-            DhcpHeard(
-                mac=format_mac(message.mac),
-                kind=message.type.name if message.type is not None else "BOOTP",
-                interface=link.name,
-                answered=str(address) if isinstance(answer, Offer) else None,
-                why=answer.why if isinstance(answer, Ignored) else "",
-                serial=pi.serial if pi else None,
-                model=pi.model if pi else None,
-                source=datagram.peer.host,
-                requested=str(message.requested or ""),
-            )
-        )
+            telling.tell(self._sink, heard, answer.pi, why=answer.why)

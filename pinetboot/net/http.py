@@ -26,12 +26,28 @@ async def get(
 
     Raises OSError with a sentence for everything that keeps an answer from coming.
     """
+    return await _exchange("GET", url, None, local=local, timeout_s=timeout_s, user_agent=user_agent, most=most)
+
+
+async def post(
+    url: str, form: bytes, *, local: str = "", timeout_s: float, user_agent: str, most: int = 1 << 16
+) -> tuple[int, bytes]:
+    """POST a form, as it is encoded, from address `local` (empty: any); all else is get()'s."""
+    return await _exchange("POST", url, form, local=local, timeout_s=timeout_s, user_agent=user_agent, most=most)
+
+
+async def _exchange(
+    method: str, url: str, form: bytes | None, *, local: str, timeout_s: float, user_agent: str, most: int
+) -> tuple[int, bytes]:
     connector = aiohttp.TCPConnector(local_addr=(local, 0) if local else None, force_close=True)
     timeout = aiohttp.ClientTimeout(total=timeout_s)
+    headers = {"User-Agent": user_agent}
+    if form is not None:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
     with _sentences(timeout_s):
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, headers={"User-Agent": user_agent}) as session,
-            session.get(url) as response,
+            aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session,
+            session.request(method, url, data=form) as response,
         ):
             body = bytearray()
             async for part in response.content.iter_chunked(1 << 16):
@@ -43,11 +59,18 @@ async def get(
 
 @asynccontextmanager
 async def opened(
-    url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, silence_s: float, user_agent: str
+    url: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    silence_s: float,
+    user_agent: str,
+    proxied: bool = True,
 ) -> AsyncIterator[Answer]:
     """Ask for something large, to be read as it comes, as it is (no Content-Encoding is undone).
 
-    A server may take its time as long as it is not silent for `silence_s`. Proxies come from the environment.
+    A server may take its time as long as it is not silent for `silence_s`. Proxies come from the environment, where it
+    is `proxied`.
     Raises OSError with a sentence for everything that keeps the answer from coming to its end.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
@@ -58,7 +81,7 @@ async def opened(
                 timeout=timeout,
                 headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
                 auto_decompress=False,
-                trust_env=True,
+                trust_env=proxied,
             ) as session,
             session.request(method, url, headers=headers, allow_redirects=True) as response,
         ):

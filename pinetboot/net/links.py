@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
@@ -21,6 +23,15 @@ _IFF_LOOPBACK = 8
 # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR of rtnetlink(7)
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100
 _SETTLE_S = 0.02
+_AGAIN_S = 0.5
+_MOST_RECEIVED = 65536
+# rtnetlink(7): RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR; RTM_NEWROUTE, RTM_DELROUTE
+_LINKS_AND_ADDRESSES = frozenset({16, 17, 20, 21})
+_ROUTES = frozenset({24, 25})
+# neighbour.h: NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_PERMANENT
+_NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
+_HEADER = struct.Struct("=IH")  # netlink(7): length with the header, type
+_TO_MESSAGE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +62,14 @@ class Links:
 
     def serving(self, interfaces: Sequence[str]) -> list[Link]:
         """Those that DHCP listens on: the ones named, else all that are up with IPv4, loopback not."""
-        if interfaces:
-            return [link for link in self.by_index.values() if link.name in interfaces]
-        return [link for link in self.by_index.values() if link.up and not link.loopback and link.addresses]
+        return [link for link in self.by_index.values() if self.serves(link, interfaces)]
+
+    def serves(self, link: Link, interfaces: Sequence[str]) -> bool:
+        """Whether `link`, as it was once, is one of serving() now."""
+        now = self.by_index.get(link.index)
+        if now is None or interfaces:
+            return now is not None and now.name in interfaces
+        return now.up and not now.loopback and bool(now.addresses)
 
     def holds(self, address: IPv4Address) -> bool:
         """Whether this host has `address` now."""
@@ -104,7 +120,7 @@ def read() -> Links:
 
 
 class LinkWatch:
-    """Keeps `links` as they are and calls back after each change, once things have settled for a moment."""
+    """Keeps `links` as they are, and calls back within moments of each change; what is the same as before is none."""
 
     def __init__(self, changed: Callable[[Links], None] | None = None) -> None:
         self.links = Links()
@@ -112,6 +128,8 @@ class LinkWatch:
         self._sock: socket.socket | None = None
         self._reading: asyncio.Task[None] | None = None
         self._stale = False
+        # A thread of its own: who waits for a dead disk in the loop's threads must not keep an address from being seen.
+        self._thread = ThreadPoolExecutor(1, "links")
 
     async def start(self) -> None:
         """Subscribe, then read for the first time, so that no change falls between. Raises OperatorError."""
@@ -121,8 +139,13 @@ class LinkWatch:
         except OSError as error:
             raise OperatorError(f"the network interfaces cannot be watched: {error.strerror}") from None
         self._sock = sock
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._something_changed)
-        self.links = await asyncio.to_thread(read)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sock.fileno(), self._something_changed)
+        self.links = await loop.run_in_executor(self._thread, read)
+
+    async def neighbours(self) -> dict[str, str]:
+        """Read the neighbour table, off the loop. Raises OperatorError."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, neighbours)
 
     def close(self) -> None:
         """Stop watching."""
@@ -132,24 +155,66 @@ class LinkWatch:
             self._sock = None
         if self._reading is not None:
             self._reading.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _something_changed(self) -> None:
-        # Which message it was does not matter, nor does one lost to a full buffer: all is read anew.
-        with suppress(OSError):
+        # Which message it was does not matter beyond that, nor does one lost to a full buffer: all is read anew.
+        matters = False
+        try:
             while self._sock is not None:
-                self._sock.recv(65536)
+                matters |= matter(self._sock.recv(_MOST_RECEIVED))
+        except BlockingIOError:
+            pass
+        except OSError:
+            matters = True
+        if not matters:
+            return
         self._stale = True
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().create_task(self._read_anew())
 
     async def _read_anew(self) -> None:
         while self._stale:
-            self._stale = False
             await asyncio.sleep(_SETTLE_S)
-            with suppress(OperatorError):
-                self.links = await asyncio.to_thread(read)
-        if self._changed is not None:
-            self._changed(self.links)
+            self._stale = False
+            try:
+                links = await asyncio.get_running_loop().run_in_executor(self._thread, read)
+            except OperatorError:
+                self._stale = True
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            if links != self.links:
+                self.links = links
+                if self._changed is not None:
+                    self._changed(links)
+
+
+def neighbours() -> dict[str, str]:
+    """Read the kernel's neighbour table: MACs by IPv4 address, of those that answered once. Raises OperatorError.
+
+    Like read(), never call it on a running loop.
+    """
+    try:
+        with pyroute2.IPRoute() as netlink:
+            entries = [item for item in netlink.get_neighbours(family=socket.AF_INET) if item["state"] & _NUD_VALID]
+    except (OSError, pyroute2.NetlinkError) as error:
+        raise OperatorError(f"the neighbour table cannot be read: {error}") from None
+    found = ((item.get("NDA_DST"), item.get("NDA_LLADDR")) for item in entries)
+    return {address: mac for address, mac in found if address and mac}
+
+
+def matter(messages: bytes) -> bool:
+    """Whether rtnetlink messages tell of links, of addresses or of a default route; a router has many other routes."""
+    at = 0
+    while at + _HEADER.size <= len(messages):
+        size, kind = _HEADER.unpack_from(messages, at)
+        if kind in _LINKS_AND_ADDRESSES or size < _HEADER.size:
+            return True
+        # struct rtmsg: family, then the length of the prefix that is routed
+        if kind in _ROUTES and messages[at + _TO_MESSAGE + 1 : at + _TO_MESSAGE + 2] == b"\0":
+            return True
+        at += (size + 3) & ~3
+    return False
 
 
 def lend(index: int, address: IPv4Interface, for_s: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pinetboot.errors import OperatorError
 from pinetboot.net import udp
+from pinetboot.net.links import Links
 
+_CLAIM = "\0pinetboot/"
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 _BACKLOG = 1024
 
@@ -44,7 +47,7 @@ def _all(openers: Sequence[_Opener], interfaces: Sequence[str], what: str, setti
                     continue
                 for sock in sockets:
                     sock.close()
-                raise _explained(error, what, setting, device) from None
+                raise explained(error, what, setting, device) from None
     return sockets
 
 
@@ -64,7 +67,72 @@ def _tcp(port: int, family: socket.AddressFamily, device: str | None) -> socket.
     return sock
 
 
-def _explained(error: OSError, what: str, setting: str, device: str | None) -> OperatorError:
+class Followed(NamedTuple):
+    """What changed: sockets that were opened, those whose interface is gone, and why others could not be had."""
+
+    came: list[socket.socket]
+    went: list[socket.socket]
+    faults: list[OperatorError]
+
+
+class Listeners:
+    """The sockets of a service: everywhere, or on each interface that the settings name while it is there.
+
+    `opened` opens those for the interfaces that it is given, none meaning everywhere. Raises OperatorError.
+    """
+
+    def __init__(self, interfaces: Sequence[str], opened: Callable[[Sequence[str]], list[socket.socket]]) -> None:
+        self._interfaces = interfaces
+        self._opened = opened
+        self._on: dict[tuple[int, str], list[socket.socket]] = {}
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Every socket that is open now."""
+        return [sock for sockets in self._on.values() for sock in sockets]
+
+    def follow(self, links: Links) -> Followed:
+        """Open and give up sockets as interfaces are there now; one that is made anew by the same name is another."""
+        there = {(link.index, link.name): [link.name] for link in links.by_index.values()}
+        wanted = {place: names for place, names in there.items() if place[1] in self._interfaces}
+        if not self._interfaces:
+            wanted = {(0, ""): []}
+        went = [sock for place in list(self._on) if place not in wanted for sock in self._on.pop(place)]
+        came: list[socket.socket] = []
+        faults = []
+        for place, names in wanted.items():
+            if place not in self._on:
+                try:
+                    self._on[place] = self._opened(names)
+                except OperatorError as fault:
+                    faults.append(fault)
+                else:
+                    came += self._on[place]
+        return Followed(came, went, faults)
+
+    def close(self) -> None:
+        """Close them all."""
+        for sock in self.sockets:
+            sock.close()
+        self._on.clear()
+
+
+def claim(what: str) -> socket.socket:
+    """Have `what` on this host's network until the socket is closed, or this process ends. Raises OSError EADDRINUSE.
+
+    An abstract name is of one network namespace, as ports are: containers that share ports share it too.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sock.bind(_CLAIM + what)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def explained(error: OSError, what: str, setting: str, device: str | None = None) -> OperatorError:
+    """Say in one sentence why `what` ("UDP port 69") cannot be opened, and what to do; `setting` is where it is set."""
     where = f"{what} on {device}" if device else what
     flag = "--" + setting.replace(".", "-")
     port = what.rsplit(" ", 1)[1]

@@ -7,6 +7,7 @@ add_reader(). Never here: what the bytes mean.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from contextlib import suppress
@@ -58,18 +59,24 @@ def listen(port: int, *, ipv6: bool = False, device: str | None = None) -> Socke
         if ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+            _make_room(sock)
         else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            prepare(sock)
         if device is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        _make_room(sock)
         sock.bind(("::" if ipv6 else "0.0.0.0", port))  # noqa: S104 - addresses may come and go; interfaces narrow it
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def prepare(sock: Socket) -> None:
+    """Have receive() and send() work on an IPv4 socket, and a burst wait in it."""
+    sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    _make_room(sock)
 
 
 def _make_room(sock: Socket) -> None:
@@ -96,6 +103,16 @@ def receive(sock: Socket) -> Datagram | None:
             address = socket.inet_ntop(socket.AF_INET6, packed)
             return Datagram(payload, peer, address, interface, address)
     return Datagram(payload, peer, "", 0, "")
+
+
+def is_ours(address: str) -> bool:
+    """Whether this host has an IPv4 address at this very moment, before netlink tells."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def send(sock: Socket, payload: bytes, peer: Endpoint, *, local: str, interface: int) -> None:

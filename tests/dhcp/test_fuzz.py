@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 from pathlib import Path
 
 from mutation import Fault, Mutants, each
 from support import Daemon, wait_until
 
-from pinetboot.dhcp import offer, packet
+from pinetboot.dhcp import offer, packet, serving
+from pinetboot.dhcp.lease import Range, from_kept, to_kept
+from pinetboot.dhcp.leases import Leases
 from pinetboot.dhcp.offer import Ignored, Proxy
 from pinetboot.dhcp.options import PXE_CLIENT, MessageType, Option, encode_pxe_menu, encode_serial_machine
 from pinetboot.dhcp.packet import BOOTREPLY, BOOTREQUEST, MalformedMessage, Message
+from pinetboot.dhcp.serving import Answer, Ground, Known
 from pinetboot.pi import link
-from pinetboot.pi.dhcp import DhcpDialogue, discover
+from pinetboot.pi.dhcp import DhcpDialogue, discover, release
 from pinetboot.pi.profiles import INTERFACE, PROFILES, VENDOR_CLASS
 
 MUTANTS = 100_000
@@ -85,6 +89,16 @@ BOOT: dict[int, bytes] = {
     Option.TFTP_SERVER: str(SERVER).encode(),
     Option.VENDOR_SPECIFIC: encode_pxe_menu("Raspberry Pi Boot   "),
 }
+
+
+def relayed(datagram: bytes) -> bytes:
+    """Write a request as a relay sends it on."""
+    message = packet.parse(datagram)
+    options = message.options | {int(Option.RELAY_AGENT): b"\1\4eth0"}
+    return packet.encode(replace(message, giaddr=IPv4Address("10.2.0.1"), hops=1, options=options))
+
+
+RELAYED = [relayed(datagram) for datagram in REQUESTS]
 REPLIES = [
     reply({Option.MESSAGE_TYPE: b"\2", **BOOT}, IPv4Address(0)),
     reply({Option.MESSAGE_TYPE: b"\2", **GIVEN}),
@@ -143,10 +157,46 @@ def test_no_broken_message_surprises_the_server() -> None:
         assert answer.pi == offer.recognise(message)
         assert answer.delays_s in {PROXY.rom_offers_s, (0.0,)}
         assert packet.parse(packet.encode(answer.message)) == answer.message
+        assert answer.message.giaddr == message.giaddr
+        agent = message.options.get(Option.RELAY_AGENT)
+        if agent:
+            assert list(answer.message.options.items())[-1] == (Option.RELAY_AGENT, agent)
+            kinds["relayed"] += 1
 
-    assert each(mutants(1, REQUESTS[:4] * 2 + REQUESTS + REPLIES[:1], MUTANTS), take) == MUTANTS
+    assert each(mutants(1, REQUESTS[:4] + RELAYED[:4] + REQUESTS + RELAYED + REPLIES[:1], MUTANTS), take) == MUTANTS
     # The messages are broken enough to be refused, and whole enough to get further.
-    assert min(kinds[kind] for kind in ("malformed", "Ignored", "Offer")) > MUTANTS // 20
+    assert min(kinds[kind] for kind in ("malformed", "Ignored", "Offer", "relayed")) > MUTANTS // 20
+
+
+def test_no_broken_message_surprises_a_server_that_leases_addresses() -> None:
+    network = IPv4Network("192.168.1.0/24")
+    leases = Leases(Range(network, network[50], network[99], frozenset({ROUTER, SERVER})))
+    ground = Ground(network, SERVER, frozenset({SERVER}), 3600, ROUTER, (ROUTER,), PROXY)
+    kinds: Counter[str] = Counter()
+    now = 1_800_000_000.0
+
+    def take(datagram: bytes) -> None:
+        nonlocal now
+        now += 0.5
+        try:
+            message = packet.parse(datagram)
+        except MalformedMessage:
+            kinds["malformed"] += 1
+            return
+        answer = serving.decide(message, leases, ground, lambda _mac, serial: Known(serial), now)
+        if isinstance(answer, Ignored):
+            assert answer.why
+            kinds["ignored"] += 1
+        elif isinstance(answer, Answer):
+            assert packet.parse(packet.encode(answer.message)) == answer.message
+            assert answer.lease is None or answer.message.yiaddr in network
+            kinds[answer.message.options[Option.MESSAGE_TYPE].hex()] += 1
+        for lease in leases.take_changed().values():
+            assert from_kept(json.loads(to_kept(lease))) is not None
+
+    asks = [*REQUESTS, request({Option.MESSAGE_TYPE: b"\3", Option.REQUESTED_ADDRESS: network[60].packed})]
+    assert each(mutants(5, asks * 3 + REPLIES[:1], MUTANTS), take) == MUTANTS
+    assert min(kinds[kind] for kind in ("malformed", "ignored", "02", "05", "06")) > MUTANTS // 200, kinds
 
 
 @dataclass
@@ -169,7 +219,7 @@ class Pi:
         if dialogue.lease:
             self.leases += 1
             assert 0 <= dialogue.lease.prefix <= 32
-            assert packet.parse(dialogue.release()).type is MessageType.RELEASE
+            assert packet.parse(release(dialogue.lease, MAC, XID)).type is MessageType.RELEASE
         if dialogue.cause:
             self.causes[dialogue.cause.rule] += 1
 

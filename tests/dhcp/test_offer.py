@@ -218,6 +218,15 @@ def test_through_a_relay_the_answer_goes_back_with_the_relays_option_last() -> N
     assert packet.encode(answer)[-9:] == b"\x52\6\1\4eth0\xff"
 
 
+def test_the_rom_is_answered_through_a_relay_as_well_and_the_reason_why_it_will_not_boot_is_given() -> None:
+    relayed = offered(replace(rom(), giaddr=IPv4Address("10.2.0.1")))
+    assert relayed.delays_s == (0.6, 1.2)
+    assert relayed.cause is not None
+    assert (relayed.cause.rule, "10.2.0.1" in relayed.cause.what) == ("D42", True)
+    assert offered(rom()).cause is None
+    assert offered(replace(discover(), giaddr=IPv4Address("10.2.0.1"))).cause is None
+
+
 def test_option_66_comes_before_43_because_the_rom_takes_the_later_one() -> None:
     order = list(offered(rom()).message.options)
     assert order.index(Option.TFTP_SERVER) < order.index(Option.VENDOR_SPECIFIC)
