@@ -46,6 +46,12 @@ def _address_or_empty(text: str) -> str:
     return text
 
 
+def _ipv4_or_empty(text: str) -> str:
+    if text:
+        parse_ipv4(text, "10.55.0.1")
+    return text
+
+
 def _network_or_empty(text: str) -> str:
     if text:
         try:
@@ -140,9 +146,9 @@ class Dhcp(Section):
     port: Port = 67
     pxe_menu: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")] = "Raspberry Pi Boot   "
     range: Annotated[str, AfterValidator(_lease_range)] = ""
-    lease_s: Annotated[int, Field(ge=60, le=0xFFFFFFFF)] = 3600
-    router: Annotated[str, AfterValidator(_address_or_empty)] = ""
-    dns: list[Annotated[str, AfterValidator(_address_or_empty)]] = []
+    lease_s: Annotated[int, Field(ge=10, le=0xFFFFFFFF)] = 3600
+    router: Annotated[str, AfterValidator(_ipv4_or_empty)] = ""
+    dns: list[Annotated[str, Field(min_length=1), AfterValidator(_ipv4_or_empty)]] = []
     allow_other_server: bool = False
     rom_offers_s: Annotated[
         list[Annotated[float, Field(ge=0, le=5)]], Field(min_length=1, max_length=5), AfterValidator(_rising)

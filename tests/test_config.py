@@ -234,7 +234,7 @@ def test_a_section_that_is_no_table_is_told(section: str, value: str) -> None:
         ("dhcp", 'range = "10.0.0.1"'),
         ("dhcp", 'range = "10.0.0.9-10.0.0.1"'),
         ("dhcp", 'range = "10.0.0.1-fe80::1"'),
-        ("dhcp", "lease_s = 59"),
+        ("dhcp", "lease_s = 9"),
         ("dhcp", "lease_s = 4294967296"),
         ("dhcp", 'router = "gateway"'),
         ("dhcp", "rom_offers_s = []"),

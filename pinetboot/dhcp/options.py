@@ -17,14 +17,21 @@ class Option(IntEnum):
     SUBNET_MASK = 1
     ROUTER = 3
     DNS = 6
+    HOST_NAME = 12
+    BROADCAST_ADDRESS = 28
     VENDOR_SPECIFIC = 43
     REQUESTED_ADDRESS = 50
     LEASE_TIME = 51
     MESSAGE_TYPE = 53
     SERVER_IDENTIFIER = 54
     PARAMETER_LIST = 55
+    RENEWAL_TIME = 58
+    REBINDING_TIME = 59
     VENDOR_CLASS = 60
+    CLIENT_IDENTIFIER = 61
     TFTP_SERVER = 66
+    BOOT_FILE = 67
+    USER_CLASS = 77  # RFC 3004
     CLIENT_ARCHITECTURE = 93  # RFC 4578
     CLIENT_INTERFACE = 94  # RFC 4578
     MACHINE_IDENTIFIER = 97  # RFC 4578
@@ -47,14 +54,21 @@ class MessageType(IntEnum):
 
 PXE_CLIENT = b"PXEClient"
 
+# What a pinetboot that asks a LAN for its DHCP servers says in option 77, so that another takes it for no Pi.
+PROBE = b"pinetboot"
+
 # MAC prefixes of Raspberry Pi (reference section 1). A new one does no harm: option 97 tells as well.
 RASPBERRY_PI_OUIS = frozenset(
     bytes.fromhex(prefix) for prefix in ("b827eb", "dca632", "e45f01", "28cdc1", "d83add", "2ccf67", "88a29e")
 )
 
 _ROM_CONSTANT = b"\x44" * 16
+# Option 97 of a Pi 3B's ROM, whole, and how that of an EEPROM begins (reference 2.3): for those who match octets.
+ROM_MACHINE = b"\0" + _ROM_CONSTANT
 _FAMILIES = {b"RPi4": "pi4", b"4iPR": "pi4", b"RPi5": "pi5", b"5iPR": "pi5"}
+EEPROM_MACHINES = tuple(b"\0" + family for family in sorted(_FAMILIES))
 _IDENTIFIER_SIZE = 17
+_PXE_BOOT_MENU = 9  # suboption of option 43
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +122,16 @@ def encode_pxe_menu(text: str) -> bytes:
     prompt = bytes([10, 4, 0]) + b"PXE"
     menu = bytes([9, len(label) + 3, 0, 0, len(label)]) + label
     return control + prompt + menu + b"\xff"
+
+
+def decode_pxe_menu(value: bytes) -> str:
+    """Read the text of the first entry of the boot menu in option 43; empty where there is none."""
+    at = 0
+    while at + 2 <= len(value) and value[at] != Option.END:
+        if value[at] == _PXE_BOOT_MENU:
+            return value[at + 5 : at + 5 + value[at + 4]].decode("ascii", "replace") if at + 5 <= len(value) else ""
+        at += 2 + value[at + 1]
+    return ""
 
 
 _SERIAL_TEXT = re.compile(r"[0-9a-f]{8}")

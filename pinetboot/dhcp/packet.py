@@ -1,4 +1,4 @@
-"""DHCP messages, to and from bytes (RFC 2131, 3396): the one door to dpkt, whose faults end here.
+"""DHCP messages, to and from bytes (RFC 2131, 3396).
 
 Belongs here: the layout of messages. Never here: what an option means, or what to answer.
 """
@@ -11,18 +11,23 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
-import dpkt
-
 from pinetboot.dhcp.options import MessageType, Option
 from pinetboot.errors import PeerError
 
 BOOTREQUEST: Final = 1
 BOOTREPLY: Final = 2
 BROADCAST: Final = 0x8000
-_FIXED: Final = 240  # BOOTP header and magic cookie
+# RFC 2131 figure 1, and the magic cookie of section 3; sname and file are of no use to anybody here.
+_HEADER: Final = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
+_FIXED: Final = _HEADER.size
+_COOKIE: Final = bytes([99, 130, 83, 99])
 _ETHERNET: Final = 1
 _MAC_SIZE: Final = 6
 _MAX_OPTION: Final = 255
+_PAD_CODE: Final = int(Option.PAD)
+_END_CODE: Final = int(Option.END)
+_END: Final = bytes([_END_CODE])
+_TYPES: Final = {bytes([kind]): kind for kind in MessageType}
 ZERO: Final = IPv4Address(0)
 
 
@@ -49,11 +54,7 @@ class Message:
     @property
     def type(self) -> MessageType | None:
         """What option 53 says; None where it is absent or unknown."""
-        value = self.options.get(Option.MESSAGE_TYPE, b"")
-        try:
-            return MessageType(value[0]) if len(value) == 1 else None
-        except ValueError:
-            return None
+        return _TYPES.get(self.options.get(Option.MESSAGE_TYPE, b""))
 
     @property
     def requested(self) -> IPv4Address | None:
@@ -75,77 +76,50 @@ def parse(datagram: bytes) -> Message:
     if len(datagram) < _FIXED:
         raise MalformedMessage(f"{len(datagram)} bytes are too few for a DHCP message")
     options = _options(datagram[_FIXED:])
-    try:
-        # dpkt raises IndexError and others on broken options; those were read above, so it gets the fixed part alone.
-        header = dpkt.dhcp.DHCP(datagram[:_FIXED] + bytes([Option.END]))
-    except (dpkt.UnpackError, IndexError, ValueError, struct.error) as error:
-        raise MalformedMessage(f"the header cannot be read: {error}") from None
-    if header.magic != dpkt.dhcp.DHCP_MAGIC:
+    op, hardware, size, hops, xid, secs, flags, *addresses, chaddr, cookie = _HEADER.unpack_from(datagram)
+    if cookie != _COOKIE:
         raise MalformedMessage("it is BOOTP without the DHCP cookie")
-    if header.op not in {BOOTREQUEST, BOOTREPLY}:
-        raise MalformedMessage(f"op {header.op} is unknown")
-    if header.hrd != _ETHERNET or header.hln != _MAC_SIZE:
-        raise MalformedMessage(f"hardware type {header.hrd} with {header.hln} octets is not Ethernet")
-    return Message(
-        op=header.op,
-        xid=header.xid,
-        mac=header.chaddr[:_MAC_SIZE],
-        options=options,
-        secs=header.secs,
-        flags=header.flags,
-        hops=header.hops,
-        ciaddr=IPv4Address(header.ciaddr),
-        yiaddr=IPv4Address(header.yiaddr),
-        siaddr=IPv4Address(header.siaddr),
-        giaddr=IPv4Address(header.giaddr),
-    )
+    if op not in {BOOTREQUEST, BOOTREPLY}:
+        raise MalformedMessage(f"op {op} is unknown")
+    if hardware != _ETHERNET or size != _MAC_SIZE:
+        raise MalformedMessage(f"hardware type {hardware} with {size} octets is not Ethernet")
+    ciaddr, yiaddr, siaddr, giaddr = (IPv4Address(packed) if any(packed) else ZERO for packed in addresses)
+    return Message(op, xid, chaddr[:_MAC_SIZE], options, secs, flags, hops, ciaddr, yiaddr, siaddr, giaddr)
 
 
 def encode(message: Message) -> bytes:
     """Write a DHCP message, options in their order."""
-    header = dpkt.dhcp.DHCP(
-        op=message.op,
-        hrd=_ETHERNET,
-        hln=_MAC_SIZE,
-        hops=message.hops,
-        xid=message.xid,
-        secs=message.secs,
-        flags=message.flags,
-        ciaddr=int(message.ciaddr),
-        yiaddr=int(message.yiaddr),
-        siaddr=int(message.siaddr),
-        giaddr=int(message.giaddr),
-        chaddr=message.mac.ljust(16, b"\0"),
-        sname=bytes(64),
-        file=bytes(128),
-        opts=(),
-    )
-    fixed: bytes = header.pack_hdr()
-    return fixed + _packed(message.options.items()) + bytes([Option.END])
+    addresses = (message.ciaddr, message.yiaddr, message.siaddr, message.giaddr)
+    begin = (message.op, _ETHERNET, _MAC_SIZE, message.hops, message.xid, message.secs, message.flags)
+    fixed = _HEADER.pack(*begin, *(address.packed for address in addresses), message.mac, _COOKIE)
+    return fixed + _packed(message.options.items()) + _END
 
 
 def _options(area: bytes) -> dict[int, bytes]:
     options: dict[int, bytes] = {}
     at = 0
-    while at < len(area):
+    size = len(area)
+    while at < size:
         code = area[at]
-        if code == Option.END:
-            break
-        if code == Option.PAD:
+        if code == _PAD_CODE:
             at += 1
             continue
-        if at + 2 > len(area) or at + 2 + area[at + 1] > len(area):
+        if code == _END_CODE:
+            break
+        begin = at + 2
+        at = begin + area[at + 1] if begin <= size else begin
+        if at > size:
             raise MalformedMessage(f"option {code} runs past the end")
-        value = area[at + 2 : at + 2 + area[at + 1]]
-        options[code] = options.get(code, b"") + value
-        at += 2 + len(value)
+        value = area[begin:at]
+        options[code] = options[code] + value if code in options else value
     return options
 
 
 def _packed(options: Iterable[tuple[int, bytes]]) -> bytes:
     packed = bytearray()
     for code, value in options:
-        for at in range(0, max(len(value), 1), _MAX_OPTION):
+        for at in range(0, len(value) or 1, _MAX_OPTION):
             piece = value[at : at + _MAX_OPTION]
-            packed += bytes([code, len(piece)]) + piece
+            packed += bytes((code, len(piece)))
+            packed += piece
     return bytes(packed)
