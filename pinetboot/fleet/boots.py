@@ -14,6 +14,7 @@ class Boots:
 
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
+        self._blind_until = float("-inf")
 
     def asked(self, serial: str, now: float) -> None:
         """A Pi's firmware asked for a file."""
@@ -24,6 +25,10 @@ class Boots:
             if len(self._began) > _MOST:
                 del self._began[next(iter(self._began))]
 
+    def blind(self, now: float) -> None:
+        """Until now nobody was looking: any Pi may be in the middle of a boot."""
+        self._blind_until = now + HELD_S
+
     def in_linux(self, serial: str) -> None:
         """The Pi's kernel asked for an address: the firmware is through with the boot tree."""
         self._began.pop(serial, None)
@@ -31,4 +36,4 @@ class Boots:
     def held_s(self, serial: str, now: float) -> float:
         """For how many seconds more a Pi's tree has to stay what it is; 0 when it may change."""
         began = self._began.get(serial)
-        return max(0.0, began + HELD_S - now) if began is not None else 0.0
+        return max(0.0, self._blind_until - now, began + HELD_S - now if began is not None else 0.0)

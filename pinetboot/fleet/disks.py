@@ -16,6 +16,7 @@ from pinetboot import files, run
 from pinetboot.boot.generated import disk_file
 from pinetboot.causes import Finding
 from pinetboot.errors import OperatorError
+from pinetboot.fleet.fence import ALONE, Fence
 from pinetboot.fleet.pi import Disk, Pi
 
 FOLDER: Final = "disks"
@@ -23,8 +24,8 @@ _MAX_LABEL: Final = 16  # ext4's
 _MAKE: Final = ("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0")
 
 
-def ensure(own: Path, pi: Pi) -> list[Finding]:
-    """Make the disks that a Pi with the folder `own` lacks. Raises OperatorError and OSError."""
+def ensure(own: Path, pi: Pi, fence: Fence = ALONE) -> list[Finding]:
+    """Make the disks that a Pi with the folder `own` lacks. Raises OperatorError, OSError and Lost."""
     if not pi.disks:
         return []
     folder = own / FOLDER
@@ -35,7 +36,7 @@ def ensure(own: Path, pi: Pi) -> list[Finding]:
         try:
             stands = path.lstat()
         except FileNotFoundError:
-            _make(own / f".new-{disk.name}-disk", path, disk)
+            _make(own / f".new-{fence.mark}{disk.name}-disk", path, disk, fence)
             continue
         found += _of_one(path, disk, stands)
     files.settle(folder)
@@ -62,7 +63,7 @@ def findings(own: Path, pi: Pi) -> list[Finding]:
     return found
 
 
-def _make(beside: Path, path: Path, disk: Disk) -> None:
+def _make(beside: Path, path: Path, disk: Disk, fence: Fence) -> None:
     with suppress(FileNotFoundError):
         beside.unlink()
     fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -82,7 +83,10 @@ def _make(beside: Path, path: Path, disk: Disk) -> None:
         ) from None
     finally:
         os.close(fd)
-    files.move(beside, path)
+    # Linked in, for a rename would put it in place of one that another made meanwhile, and that a Pi may have mounted.
+    with fence.held(), suppress(FileExistsError):
+        os.link(beside, path)
+    files.remove(beside)
 
 
 def _of_one(path: Path, disk: Disk, stands: os.stat_result) -> list[Finding]:

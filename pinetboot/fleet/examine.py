@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from pinetboot import causes
 from pinetboot.boot import seeds
@@ -17,7 +17,7 @@ from pinetboot.boot.cloudinit import Asker
 from pinetboot.boot.data import seed_folder
 from pinetboot.causes import Cause, Finding
 from pinetboot.errors import OperatorError
-from pinetboot.fleet import disks, dryrun, facts, furnish, generation, lacking, plan
+from pinetboot.fleet import command_line, disks, dryrun, facts, furnish, generation, lacking, plan
 from pinetboot.fleet.inside import Tree
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.subject import Ground, Subject, look_at
@@ -156,11 +156,17 @@ def _command_line(subject: Subject, content: bytes) -> list[Finding]:
     if subject.pi.root == "nfs" and config_txt.root_of(content) is None:
         return [_fatal(causes.no_root("cmdline.txt names no root="))]
     found = lacking.of_the_command_line(text)
-    return found + (lacking.of_the_mount(text, subject.facts) if subject.facts else [])
+    if subject.facts is None:
+        return found
+    seeds_served = subject.ground.config.http.enabled
+    found += lacking.of_the_mount(text, subject.facts)
+    return [*found, *command_line.findings(text, subject.facts, seeds_served=seeds_served)]
 
 
 def _fatal(cause: Cause) -> Finding:
-    return Finding("fatal", cause.what, cause.why, cause.do, cause.rule)
+    # An older Pi may have bootcode.bin on an SD card, which the network does not show (reference 1).
+    severity: Literal["fatal", "warning"] = "warning" if cause.rule == "D12" else "fatal"
+    return Finding(severity, cause.what, cause.why, cause.do, cause.rule)
 
 
 def _trees(subject: Subject) -> list[Finding]:
@@ -193,7 +199,9 @@ def _seed(subject: Subject) -> list[Finding]:
         server=subject.served.server if subject.served else _SOME_ADDRESS,
         http_port=config.http.port,
     )
-    return [
+    folder = seed_folder(config, pi.seed)
+    shared = [_one_instance(pi.seed)] if reads and seeds.shares_instance(folder, asker) else []
+    return shared + [
         Finding(
             "fatal" if reads else "warning",
             sentence,
@@ -201,8 +209,18 @@ def _seed(subject: Subject) -> list[Finding]:
             "Correct the template, or what fleet.toml says of this Pi, under [pi.data] say.",
             "D34",
         )
-        for sentence in seeds.faults(seed_folder(config, pi.seed), asker)
+        for sentence in seeds.faults(folder, asker)
     ]
+
+
+def _one_instance(seed: str) -> Finding:
+    return Finding(
+        "warning",
+        f"cloud-init/{seed}/meta-data gives every Pi the same instance-id",
+        "cloud-init takes a new root for one that it has set up already, and does nothing of user-data",
+        "Write {{ pi.serial }} and {{ pi.generation }} into it, or take it away: what stands in has both.",
+        "D37",
+    )
 
 
 def _no_http() -> Finding:

@@ -22,6 +22,7 @@ from pinetboot.boot.generated import Served, TreeFacts
 from pinetboot.causes import Finding
 from pinetboot.errors import ConfigError, OperatorError
 from pinetboot.fleet import clone, disks, facts, furnish, identity, lacking, made, room
+from pinetboot.fleet.fence import ALONE, Fence
 from pinetboot.fleet.inside import Tree
 from pinetboot.fleet.made import Made
 from pinetboot.fleet.pi import Pi
@@ -41,15 +42,16 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
     progress: Callable[[int], None],
     cancelled: Callable[[], bool],
     name: str = "",
+    fence: Fence = ALONE,
 ) -> list[Finding]:
     """Make pis/<serial>/<number>/{boot,root} from the image in the folder `image`; says what it lacks.
 
     `name` is the image's own where its folder is reached by another.
 
-    `progress` is told per cent. Raises OperatorError, and run.Cancelled once `cancelled` says so.
+    `progress` is told per cent. Raises OperatorError, run.Cancelled once `cancelled` says so, and Lost.
     """
     own = data / "pis" / pi.serial
-    place, beside = own / str(number), own / f"{_NEW}{number}"
+    place, beside = own / str(number), own / f"{_NEW}{fence.mark}{number}"
     name = name or image.name
     if place.exists():
         raise OperatorError(f"{pi.name} has a generation {number} already", "Move it away, or use another number.")
@@ -62,8 +64,8 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
         beside.mkdir(mode=0o700)
         found: list[Finding] = []
         if pi.root == "nfs":
-            identity.ensure(own, pi.name)
-            found += disks.ensure(own, pi)
+            identity.ensure(own, pi.name, fence)
+            found += disks.ensure(own, pi, fence)
         of_image, total, size = _image(image)
         room.need(trees, beside, f"a copy of the image {name} for {pi.name}", size=size, files=total)
         looked = facts.look(image / "boot", image / "root" if pi.root == "nfs" else None)
@@ -80,7 +82,8 @@ def make(  # noqa: PLR0917 - it is called through a partial(), from a thread
         told = Made(name, of_image, now, pi.root, words, pi.ssh, made.digest(pi), texts)
         files.write(beside / made.NAME, made.to_text(told).encode(), mode=0o600)
         clone.settle(beside)
-        files.move(beside, place)
+        with fence.held():
+            files.move(beside, place)
     except (run.ProgramMissing, run.ProgramFailed, OSError) as error:
         clone.discard(beside)
         raise _blamed(error, pi) from None
@@ -111,12 +114,12 @@ def possible(pi: Pi, image: Path, name: str, served: Served) -> None:
         )
 
 
-def refresh(data: Path, pi: Pi, number: int, served: Served) -> bool:
+def refresh(data: Path, pi: Pi, number: int, served: Served, fence: Fence = ALONE) -> bool:
     """Bring the managed files in the boot tree of a finished generation up to date; says whether any changed.
 
     cmdline.txt is made from the one that stands, so that words of the user's own stay, and those of an earlier
     fleet.toml go. `ssh` and `userconf.txt`, which the Pi itself takes away, are written again only when their setting
-    has changed. The root is looked at alone. Raises OperatorError.
+    has changed. The root is looked at alone. Raises OperatorError, and Lost.
     """
     generation = data / "pis" / pi.serial / str(number)
     told = made.read(generation)
@@ -128,13 +131,16 @@ def refresh(data: Path, pi: Pi, number: int, served: Served) -> bool:
     looked = facts.look(generation / "boot", root, releases=False)
     try:
         with Tree(generation / "boot") as tree:
-            changed, words = _rewrite(tree, pi, served, str(number), looked=looked, told=told)
+            changed, words = _rewrite(tree, pi, served, str(number), looked=looked, told=told, fence=fence)
             set_anew = told.ssh != pi.ssh, told.userconf != made.digest(pi)
-            furnish.unset(tree, ssh=set_anew[0] and not pi.ssh, userconf=set_anew[1] and not pi.userconf)
-            furnish.settings(tree, pi, ssh=set_anew[0], userconf=set_anew[1])
+            if any(set_anew):
+                with fence.held():
+                    furnish.unset(tree, ssh=set_anew[0] and not pi.ssh, userconf=set_anew[1] and not pi.userconf)
+                    furnish.settings(tree, pi, ssh=set_anew[0], userconf=set_anew[1])
         now = replace(told, added=words, ssh=pi.ssh, userconf=made.digest(pi))
         if now != told:
-            files.write(generation / made.NAME, made.to_text(now).encode(), mode=0o600)
+            with fence.held():
+                files.write(generation / made.NAME, made.to_text(now).encode(), mode=0o600)
     except OSError as error:
         raise OperatorError(
             f"the boot files of {pi.name} cannot be written: {error.strerror or error}",
@@ -143,15 +149,16 @@ def refresh(data: Path, pi: Pi, number: int, served: Served) -> bool:
     return changed or any(set_anew)
 
 
-def remove(data: Path, serial: str, number: int) -> None:
-    """Take a generation away: out of sight at once, then off the disk. Raises OperatorError."""
+def remove(data: Path, serial: str, number: int, fence: Fence = ALONE) -> None:
+    """Take a generation away: out of sight at once, then off the disk. Raises OperatorError, and Lost."""
     place = data / "pis" / serial / str(number)
     gone = place.with_name(f"{_GONE}{number}")
     clone.discard(gone)
     while gone.exists():
         gone = gone.with_name(f"{gone.name}~")
     try:
-        files.move(place, gone)
+        with fence.held():
+            files.move(place, gone)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -159,23 +166,34 @@ def remove(data: Path, serial: str, number: int) -> None:
     clone.discard(gone)
 
 
-def sweep(data: Path) -> None:
-    """Delete what a run that was cut off left half made or half removed. Belongs before any other work begins."""
+def sweep(data: Path, fence: Fence = ALONE) -> None:
+    """Delete what a run that was cut off left half made or half removed, of whoever's claim but our own. Raises Lost.
+
+    Belongs before any other work begins. What another makes meanwhile, because the claim went to it, is never listed
+    by somebody whose claim still holds after the list was made.
+    """
     for own in _entries(data / "pis"):
         if own.name.startswith(_GONE):
-            clone.discard(Path(own.path))
+            _discard(own, fence)
         elif own.is_dir(follow_symlinks=False):
             for entry in _entries(Path(own.path)):
                 if entry.name.startswith((_NEW, _GONE)):
-                    clone.discard(Path(entry.path))
+                    _discard(entry, fence)
                 elif entry.name.isdigit():
-                    _sweep_files(Path(entry.path))
+                    _sweep_files(Path(entry.path), fence)
 
 
-def _sweep_files(generation: Path) -> None:
+def _discard(entry: os.DirEntry[str], fence: Fence) -> None:
+    if not fence.mark or not entry.name.startswith(f"{_NEW}{fence.mark}"):
+        fence.check()
+        clone.discard(Path(entry.path))
+
+
+def _sweep_files(generation: Path, fence: Fence) -> None:
     for folder in (generation, generation / "boot"):
         for entry in _entries(folder):
             if entry.name.startswith(files.TEMPORARY):
+                fence.check()
                 with suppress(OSError):
                     Path(entry.path).unlink()
 
@@ -230,7 +248,7 @@ def _write_boot(tree: Tree, pi: Pi, served: Served, number: str, looked: TreeFac
 
 
 def _rewrite(
-    tree: Tree, pi: Pi, served: Served, number: str, *, looked: TreeFacts, told: Made
+    tree: Tree, pi: Pi, served: Served, number: str, *, looked: TreeFacts, told: Made, fence: Fence
 ) -> tuple[bool, list[str]]:
     """Rewrite the command lines that are not as they should be; says whether any was, and which words were added."""
     wanted = generated.words(pi.cmdline)
@@ -243,7 +261,8 @@ def _rewrite(
         words += [word for word in generated.added(text, pi) if word not in words]
         text = generated.cmdline(text, pi, served, number, looked)
         if text != there:
-            tree.write(name, text, durable=True)
+            with fence.held():
+                tree.write(name, text, durable=True)
             changed = True
     return changed, words
 

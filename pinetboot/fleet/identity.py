@@ -16,26 +16,28 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pinetboot import files
 from pinetboot.fleet import clone
+from pinetboot.fleet.fence import ALONE, Fence
 
 FOLDER: Final = "identity"
-_BESIDE: Final = ".new-identity"
+_NEW: Final = ".new-"
 _MACHINE_ID: Final = "machine-id"
 _KEY: Final = "ssh_host_"
 
 _Key = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
-def ensure(own: Path, name: str) -> None:
+def ensure(own: Path, name: str, fence: Fence = ALONE) -> None:
     """Make what a Pi with the folder `own` and that host name has of its identity not yet.
 
-    Raises OSError, run.ProgramMissing and run.ProgramFailed.
+    Raises OSError, run.ProgramMissing, run.ProgramFailed, and Lost.
     """
     folder = own / FOLDER
     if folder.is_dir():
         if not (folder / _MACHINE_ID).is_file():
-            files.write(folder / _MACHINE_ID, _machine_id())
+            with fence.held():
+                files.write(folder / _MACHINE_ID, _machine_id())
         return
-    beside = own / _BESIDE
+    beside = own / f"{_NEW}{fence.mark}{FOLDER}"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(mode=0o700)
     files.write(beside / _MACHINE_ID, _machine_id(), durable=False)
@@ -45,7 +47,8 @@ def ensure(own: Path, name: str) -> None:
         files.write(beside / f"{_KEY}{kind}_key", private, mode=0o600, durable=False)
         files.write(beside / f"{_KEY}{kind}_key.pub", public + f" root@{name}\n".encode(), durable=False)
     clone.settle(beside)
-    files.move(beside, folder)
+    with fence.held():
+        files.move(beside, folder)
 
 
 def machine_id(own: Path) -> str:
@@ -77,7 +80,7 @@ def _machine_id() -> bytes:
 
 
 def _keys() -> dict[str, _Key]:
-    # No RSA key: what knows neither of these is older than OpenSSH 5.7, and making it took as long as a tenth of a tree.
+    # No RSA key: what knows neither of these is older than OpenSSH 5.7, and making it took a tenth of a tree's time.
     return {
         "ed25519": ed25519.Ed25519PrivateKey.generate(),
         "ecdsa": ec.generate_private_key(ec.SECP256R1()),

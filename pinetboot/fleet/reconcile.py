@@ -1,109 +1,115 @@
 """Making the fleet true: every Pi in fleet.toml gets what it lacks, in the background, again and again.
 
-Belongs here: when to look and how much at once. What a Pi lacks is decided in `fleet.plan`, made in
-`fleet.generation`, and booted in `fleet.trees`. Every step can be cut off anywhere: the next look finishes it.
+Belongs here: when to look and how much at once. What a Pi lacks is decided in `fleet.plan`, and done in `fleet.upkeep`.
+Of several daemons over one data directory the one that `fleet.keeper` gives the claim to makes things; all others go by
+what it made, so that each of them can serve at any moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pinetboot.boot.generated import Served
-from pinetboot.causes import Finding
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
-from pinetboot.events import (
-    DhcpHeard,
-    Event,
-    FleetFault,
-    FleetRead,
-    Outcome,
-    PiMaking,
-    PiReady,
-    Sink,
-    TransferEnded,
-    TransferStarted,
-)
-from pinetboot.fleet import generation, plan, state, store, trees
-from pinetboot.fleet.boots import Boots
-from pinetboot.fleet.inventory import Inventory
-from pinetboot.fleet.names import FleetNames
+from pinetboot.events import DhcpHeard, Event, FleetRead, Outcome, Sink, TransferEnded, TransferStarted
+from pinetboot.fleet import generation, state, store
+from pinetboot.fleet.claim import Claim
+from pinetboot.fleet.fallback import Fallbacks
+from pinetboot.fleet.fence import Lost
+from pinetboot.fleet.known import Known
 from pinetboot.fleet.pi import Pi
-from pinetboot.fleet.progress import Progress
-from pinetboot.fleet.roots import Roots, Unexported
-from pinetboot.fleet.surroundings import Surroundings, loader, look, next_step
+from pinetboot.fleet.roots import Roots
+from pinetboot.fleet.surroundings import Surroundings, generations_of, look
+from pinetboot.fleet.tenure import Tenure
+from pinetboot.fleet.upkeep import Upkeep
 from pinetboot.image import library
-from pinetboot.observe.sightings import Sightings
-from pinetboot.run import Cancelled
-from pinetboot.threads import Pool
+from pinetboot.threads import Busy, Pool
 
 T = TypeVar("T")
 
-LOOK_S = 1.0
-RETRY_S = 60.0
-_AT_ONCE = max(2, os.cpu_count() or 1)
-_SAVE_S = 5.0
+LOOK_S: Final = 1.0
+RETRY_S: Final = 60.0
+_SAVE_S: Final = 5.0
 
 
-class Reconciler:
-    """Keeps a data directory as its fleet.toml says. start() and stop() belong to one running loop."""
+async def _nothing(_kept: bool) -> None:
+    """Nobody else has anything to keep."""
 
-    def __init__(
-        self,
-        config: Config,
-        pool: Pool,
-        served: Callable[[Pi, str], Served | None],
-        sink: Sink,
-    ) -> None:
-        self.config = config
-        self.inventory = Inventory()
-        self.sightings = Sightings()
-        self.names = FleetNames(self.sightings.mac_of, self.sightings.serial_of)
-        self.generations: dict[str, int] = {}
-        self.roots: Roots = Unexported()
-        self.read = False
-        self.booted: dict[str, int] = {}
+
+class Reconciler(Known):
+    """Keeps a data directory as its fleet.toml says. start() and stop() belong to one running loop.
+
+    `turned` is told when this daemon is the one that keeps it by now, and before it no longer is.
+    """
+
+    def __init__(self, config: Config, pool: Pool, served: Callable[[Pi, str], Served | None], sink: Sink) -> None:
+        super().__init__()
+        self.turned: Callable[[bool], Awaitable[None]] = _nothing
+        self._config = config
+        self.default_image = config.fleet.default_image
         self._data = config.data
         self._pool = pool
-        self._served = served
         self._sink = sink
-        self._boots = Boots()
-        self._progress = Progress(config.data)
-        self._progress_told = 0.0
+        self.fallbacks = Fallbacks(config.data, self, self._in_thread, sink)
+        self._upkeep = Upkeep(config, self, self._in_thread, served, sink, needed=self.fallbacks.good)
+        self.tenure = Tenure(config.data, pool, sink, came=self._came, leave=self._leave)
+        self._taken: Claim | None = None
+        self._followed = False
         self._wake = asyncio.Event()
-        self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._told: dict[str, str] = {}
         self._saved = (0, 0.0)
-        self._last: Surroundings | None = None
+        self._progress_told = 0.0
         self._retry_at = 0.0
+        self._stamp: tuple[int, ...] = ()
+
+    @property
+    def config(self) -> Config:
+        """The settings; new ones count from the next look."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        self._config = self._upkeep.config = config
+        self.default_image = config.fleet.default_image
+
+    @property
+    def roots(self) -> Roots:
+        """Who exports the Pis' trees."""
+        return self._upkeep.roots
+
+    @roots.setter
+    def roots(self, roots: Roots) -> None:
+        self._upkeep.roots = roots
+
+    @property
+    def kept(self) -> bool:
+        """Whether this daemon is the one that keeps the fleet, as far as it knows."""
+        return self._taken is not None and not self._taken.lost
 
     def start(self) -> None:
         """Begin to look; returns at once."""
+        self.tenure.start()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop making things, leaving what is half done for the next start, and keep what was learned."""
-        self._stopping = True
-        tasks = [task for task in (self._task, *self._working.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._progress.close()
-        await self._save()
+        """Stop making things, leaving what is half done for the next start, keep what was learned, and let go."""
+        self._upkeep.stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.tenure.stop()
 
     def changed(self) -> None:
         """Look again soon, at all of it: settings or addresses changed, or somebody asked."""
-        self._last = None
+        self._retry_at = 0.0
         self._wake.set()
 
     def take(self, event: Event) -> str | None:
@@ -111,46 +117,90 @@ class Reconciler:
         serial = self.sightings.learn(event, time.time())
         if serial is None:
             return None
+        boots = self._upkeep.boots
         if isinstance(event, TransferEnded):
             if event.outcome is Outcome.MISSING:
-                self._boots.asked(serial, time.monotonic())
+                boots.asked(serial, time.monotonic())
         elif isinstance(event, TransferStarted):
-            self._boots.asked(serial, time.monotonic())
+            boots.asked(serial, time.monotonic())
             # A rehearsal on this host is no Pi that left its old root behind.
             if serial in self.generations and event.client != event.server and not event.client.startswith("127."):
                 self.booted[serial] = self.generations[serial]
         elif isinstance(event, DhcpHeard) and not event.serial and not event.model:
-            self._boots.in_linux(serial)
-        if serial not in self.inventory.by_serial and self.config.fleet.adopt == "auto":
+            boots.in_linux(serial)
+        if serial not in self.inventory.by_serial and self._config.fleet.adopt == "auto":
             self._wake.set()
         return serial
-
-    def image_of(self, pi: Pi) -> str:
-        """Name the image that a Pi is to boot; empty where that is not said."""
-        names = [image.name for image in self._last.images] if self._last else []
-        return plan.image_for(pi, names, self.config.fleet.default_image)
 
     def busy(self) -> bool:
         """Whether something is being made now."""
         return bool(self._working)
 
+    # Who keeps the fleet.
+
+    def _came(self) -> None:
+        self._followed = self.tenure.followed
+        self._wake.set()
+
+    async def _leave(self) -> None:
+        """Be the keeper no more, everything that was learned being written by then.
+
+        What is half done comes to nothing: whoever does it asks for the claim.
+        """
+        working = list(self._working.values())
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        if self._taken is not None:
+            await self.turned(False)
+            await self._save()
+        self._taken = None
+        self._upkeep.progress.close()
+
+    async def _take_office(self, claim: Claim, *, followed: bool) -> None:
+        """Begin where the last keeper left off; `followed` says that there was one just now."""
+        await self._follow()
+        if followed:
+            # What boots by now began on another host: nothing changes under it.
+            self._upkeep.boots.blind(time.monotonic())
+        await self.turned(True)
+        self._taken = claim
+        self.changed()
+        await self._in_thread("sweep", partial(_sweep, self._data, claim))
+
+    # Looking.
+
     async def _run(self) -> None:
-        await self._in_thread("sweep", partial(_sweep, self._data))
-        self.sightings.restore(await self._in_thread("state", partial(state.seen, self._data)))
-        self.booted = await self._in_thread("state", partial(state.booted, self._data))
         while True:
-            await self._look()
-            await self._tell_progress()
             self._wake.clear()
+            claim = self.tenure.claim
+            try:
+                if claim is not None and claim is not self._taken:
+                    await self._take_office(claim, followed=self._followed)
+                await self._send_back()
+                await self._look()
+                await self._tell_progress()
+            except (Lost, Busy, OSError):
+                pass  # the tenure finds out, or the storage comes back
+            # Not wait_for(): in Python 3.11 it loses a cancel that comes together with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+
+    async def _send_back(self) -> None:
+        claim, after_s = self._taken, self._config.fleet.rollback_after_s
+        if claim is not None and self.kept and await self.fallbacks.look(claim, after_s):
+            self._retry_at = 0.0
 
     async def _look(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self.config.fleet.adopt == "auto":
-            await self._adopt()
+        claim = self._taken if self.kept else None
+        if claim is None:
+            await self._follow()
+        elif self._config.fleet.adopt == "auto":
+            await self._adopt(claim)
         found = await self._in_thread("look", partial(look, self._data))
-        if found == self._last and now < self._retry_at:
+        if found == self.found and now < self._retry_at:
             if self.sightings.changed != self._saved[0] and now - self._saved[1] > _SAVE_S:
                 await self._save()
             return
@@ -158,161 +208,84 @@ class Reconciler:
         try:
             fleet = await self._in_thread("read", partial(store.read, self._data))
         except OperatorError as error:
-            self._last = found
-            self._fault("", str(error))
+            self.found = found
+            self._upkeep.fault("", str(error))
             return
-        self._told.pop("", None)
-        if fleet != self.inventory or self._last is None:
+        self._upkeep.well("")
+        if fleet != self.inventory or not self.read:
             self._sink(FleetRead(len(fleet.pis), len(found.images)))
-        self._last = found
-        self._take_over(fleet)
+        self.take_over(self._data, fleet, found)
+        if claim is None:
+            self.generations = await self._in_thread("look", partial(generations_of, self._data, fleet))
+            return
         for pi in fleet.pis:
             if pi.serial not in self._working:
-                task = asyncio.get_running_loop().create_task(self._prepare(pi, found))
-                self._working[pi.serial] = task
-                task.add_done_callback(partial(self._done, pi.serial))
+                self._work(pi, found, claim)
 
-    def _done(self, serial: str, _: asyncio.Task[None]) -> None:
-        self._working.pop(serial, None)
+    def _work(self, pi: Pi, found: Surroundings, claim: Claim) -> None:
+        task = asyncio.get_running_loop().create_task(self._upkeep.look_after(pi, found, claim))
+        self._working[pi.serial] = task
+        task.add_done_callback(lambda _: self._working.pop(pi.serial, None))
 
-    def _take_over(self, fleet: Inventory) -> None:
-        self.inventory = fleet
-        self.read = True
-        self.names.inventory = fleet
-        self.sightings.members = fleet.by_serial
-        self.sightings.written = {mac: pi.serial for mac, pi in fleet.by_mac.items()}
-        images = self._last.images if self._last else ()
-        self.names.loader = loader(self._data, images, self.config.fleet.default_image)
+    async def _follow(self) -> None:
+        """Take what the keeper wrote down of the Pis that it saw."""
+        stamp = await self._in_thread("state", partial(state.stamp, self._data))
+        if stamp == self._stamp:
+            return
+        if stamp[-1:] != self._stamp[-1:]:
+            self._retry_at = 0.0  # a Pi was sent to another generation
+        self._stamp = stamp
+        self.sightings.follow(await self._in_thread("state", partial(state.seen, self._data)))
+        booted = await self._in_thread("state", partial(state.booted, self._data))
+        self.booted = {**self.booted, **booted}
 
-    async def _adopt(self) -> None:
+    async def _adopt(self, claim: Claim) -> None:
         """Give every Pi that asked, and is in no fleet, the default image."""
         for seen in self.sightings.all():
-            if seen.serial in self.inventory.by_serial or seen.serial in self._told:
+            if seen.serial in self.inventory.by_serial or self._upkeep.is_faulty(seen.serial):
                 continue
             entry = {"serial": seen.serial, **({"mac": seen.mac} if seen.mac else {})}
-            if self.config.fleet.default_image:
-                entry["image"] = self.config.fleet.default_image
+            if self.default_image:
+                entry["image"] = self.default_image
+
+            def add(entry: dict[str, str] = entry) -> None:
+                claim.check()
+                store.add(self._data, entry)
+
             try:
-                await self._in_thread("adopt", partial(store.add, self._data, entry))
+                await self._in_thread("adopt", add)
             except OperatorError as error:
-                self._fault(seen.serial, f"it cannot be adopted: {error}")
-
-    async def _prepare(self, pi: Pi, found: Surroundings) -> None:
-        try:
-            await self._bring_up_to_date(pi, found)
-        except OperatorError as error:
-            self._fault(pi.serial, str(error))
-        except Cancelled:
-            return  # we are stopping
-        except OSError as error:
-            self._fault(pi.serial, f"its trees cannot be made: {error.strerror or error}")
-
-    async def _bring_up_to_date(self, pi: Pi, found: Surroundings) -> None:
-        data, serial = self._data, pi.serial
-        seen = self.sightings.of(serial)
-        served = self._served(pi, seen.address if seen else "")
-        if served is None:
-            self._fault(serial, "no address of this host can be told to it; set server.address")
-            return
-        looking = partial(next_step, data, pi, found, self.config.fleet.default_image)
-        step, current, upgrade = await self._in_thread(serial, looking)
-        match step:
-            case plan.Nothing(why, do):
-                self._fault(serial, f"{why}. {do}")
-            case plan.Make(image):
-                began = time.monotonic()
-                number = await self._in_thread(serial, partial(trees.next_number, data, serial))
-                findings = await self._made(pi, image, number, served)
-                await self._boot(pi, number, current)
-                if upgrade:
-                    await self._in_thread(serial, partial(state.upgraded, data, serial))
-                self._told.pop(serial, None)
-                self._sink(PiReady(serial, pi.name, image, number, time.monotonic() - began))
-                for finding in findings:
-                    self._sink(FleetFault(serial, f"{finding.what}: {finding.why}. {finding.do}"))
-                await self._thin_out(pi, number)
-            case plan.Boot(number):
-                await self._in_thread(serial, partial(generation.refresh, data, pi, number, served))
-                if number != current:
-                    await self._boot(pi, number, current)
-                if upgrade:
-                    await self._in_thread(serial, partial(state.upgraded, data, serial))
-                self._told.pop(serial, None)
-                self.generations[serial] = number
-                await self._thin_out(pi, number)
-
-    async def _made(self, pi: Pi, image: str, number: int, served: Served) -> list[Finding]:
-        """Make a generation as soon as fewer than so many others are being made."""
-        self._progress.wait(pi.serial, image, number)
-        try:
-            async with self._slots:
-                self._progress.begin(pi.serial)
-                if pi.serial not in self._told:  # else it is tried again, and was told before
-                    self._sink(PiMaking(pi.serial, pi.name, image, number))
-                return await self._in_thread(pi.serial, partial(self._make, pi, image, number, served))
-        finally:
-            self._progress.end(pi.serial)
-
-    def _make(self, pi: Pi, image: str, number: int, served: Served) -> list[Finding]:
-        """Make a generation from an image that stays what it is meanwhile, whatever becomes of its name."""
-        try:
-            with library.held(self._data, image) as folder:
-                return generation.make(
-                    self._data,
-                    pi,
-                    folder,
-                    number,
-                    served,
-                    partial(self._progress.at, pi.serial),
-                    lambda: self._stopping,
-                    name=image,
-                )
-        except FileNotFoundError as error:
-            raise OperatorError(f"the image {image} went while it was copied: {error.strerror}") from None
-
-    async def _boot(self, pi: Pi, number: int, current: int | None) -> None:
-        """Switch once no boot from the tree so far is under way."""
-        while current is not None and (wait_s := self._boots.held_s(pi.serial, time.monotonic())) > 0:  # noqa: ASYNC110 - time itself is what is waited for
-            await asyncio.sleep(min(wait_s, LOOK_S))
-        await self.roots.before_boot(pi.serial, number)
-        await self._in_thread(pi.serial, partial(trees.switch, self._data, pi.serial, number))
-        self.generations[pi.serial] = number
-
-    async def _thin_out(self, pi: Pi, number: int) -> None:
-        """Remove generations beyond those kept, but none that a client may still have mounted."""
-        mounted = self.roots.mounted(pi.serial)
-        if mounted is None:
-            return  # it is known at the next look
-        keep = self.config.fleet.keep_generations
-        found = await self._in_thread(pi.serial, partial(trees.generations, self._data, pi.serial))
-        held = [one.number for one in found]
-        for old in plan.superseded(held, number, self.booted.get(pi.serial), keep, mounted):
-            await self._in_thread(pi.serial, partial(generation.remove, self._data, pi.serial, old))
-
-    def _fault(self, serial: str, why: str) -> None:
-        """Tell a fault once, until it is another."""
-        if self._told.get(serial) != why:
-            self._told[serial] = why
-            self._sink(FleetFault(serial, why))
+                self._upkeep.fault(seen.serial, f"it cannot be adopted: {error}")
 
     async def _tell_progress(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._progress.stale and now - self._progress_told >= LOOK_S:
+        progress = self._upkeep.progress
+        if self.kept and progress.stale and now - self._progress_told >= LOOK_S:
             self._progress_told = now
-            await self._in_thread("state", self._progress.tell)
+            await self._in_thread("state", progress.tell)
 
     async def _save(self) -> None:
-        changed = self.sightings.changed
-        with suppress(OSError):  # it may be learned again
+        """Write down what was learned, if it is ours to write."""
+        claim, changed = self._taken, self.sightings.changed
+        if claim is None:
+            return
+        with suppress(OSError, Busy, Lost):  # it may be learned again
             if changed != self._saved[0]:
-                await self._in_thread("state", partial(state.keep_seen, self._data, self.sightings.to_json()))
-                await self._in_thread("state", partial(state.keep_booted, self._data, dict(self.booted)))
+                work = partial(_keep, self._data, self.sightings.to_json(), dict(self.booted), claim)
+                self._stamp = await self._in_thread("state", work)
         self._saved = (changed, asyncio.get_running_loop().time())
 
     async def _in_thread(self, place: str, work: Callable[[], T]) -> T:
         return await self._pool.submit(f"fleet/{place}", work)
 
 
-def _sweep(data: Path) -> None:
-    generation.sweep(data)
+def _keep(data: Path, seen: list[dict[str, object]], booted: dict[str, int], claim: Claim) -> tuple[int, ...]:
+    with claim.held():
+        state.keep_seen(data, seen)
+        state.keep_booted(data, booted)
+    return state.stamp(data)
+
+
+def _sweep(data: Path, claim: Claim) -> None:
+    generation.sweep(data, claim)
     library.sweep(data)

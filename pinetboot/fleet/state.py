@@ -12,8 +12,10 @@ from typing import Any
 
 from pinetboot.errors import OperatorError
 from pinetboot.files import write
+from pinetboot.fleet import trial
+from pinetboot.fleet.trial import Fallback
 from pinetboot.observe.boot import Boot, from_kept
-from pinetboot.observe.sightings import Seen, from_json
+from pinetboot.observe.seen import Seen, from_json
 
 _MAX_BYTES = 16 << 20
 _SERIAL = re.compile(r"[0-9a-f]{8}")
@@ -33,15 +35,23 @@ def keep_seen(data: Path, sightings: list[dict[str, Any]]) -> None:
 
 def booted(data: Path) -> dict[str, int]:
     """Read which generation each Pi booted last."""
-    kept = _load(data / "state" / "booted.json")
-    if not isinstance(kept, dict):
-        return {}
-    return {serial: number for serial, number in kept.items() if isinstance(number, int)}
+    return _numbers(_load(data / "state" / "booted.json"))
 
 
 def keep_booted(data: Path, numbers: dict[str, int]) -> None:
     """Keep which generation each Pi booted last. Raises OSError."""
     write(data / "state" / "booted.json", json.dumps(numbers, indent=1).encode(), mode=0o600)
+
+
+def stamp(data: Path) -> tuple[int, ...]:
+    """What changes when anything is kept of what was seen, and the last figure when a Pi is sent elsewhere to boot."""
+    found = []
+    for path in (data / "state" / "seen.json", data / "state" / "booted.json", data / "boot"):
+        try:
+            found.append(path.stat().st_mtime_ns)
+        except OSError:
+            found.append(0)
+    return tuple(found)
 
 
 def boots(data: Path, offset: float = 0.0) -> tuple[dict[str, list[Boot]], list[Path]]:
@@ -75,6 +85,43 @@ def keep_boots(data: Path, serial: str, kept: list[dict[str, Any]]) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     # Not waited for to be on disk: it is written while Pis boot, and may be lost.
     write(folder / f"{serial}.json", json.dumps(kept).encode(), mode=0o600, durable=False)
+
+
+def good(data: Path) -> dict[str, int]:
+    """Read with which generation each Pi was online last."""
+    return _numbers(_load(data / "state" / "good.json"))
+
+
+def keep_good(data: Path, numbers: dict[str, int]) -> None:
+    """Keep with which generation each Pi was online last. Raises OSError."""
+    write(data / "state" / "good.json", json.dumps(numbers, indent=1).encode(), mode=0o600)
+
+
+def fallback(data: Path, serial: str) -> Fallback | None:
+    """Read whether and why a Pi was sent back to an earlier generation."""
+    return trial.from_json(_load(data / "state" / "fallback" / f"{serial}.json"))
+
+
+def fallbacks(data: Path) -> dict[str, Fallback]:
+    """Read which Pis were sent back to an earlier generation, by serial."""
+    try:
+        names = [path.stem for path in (data / "state" / "fallback").glob("*.json")]
+    except OSError:
+        return {}
+    found = {name: fallback(data, name) for name in names if _SERIAL.fullmatch(name)}
+    return {serial: one for serial, one in found.items() if one is not None}
+
+
+def keep_fallback(data: Path, serial: str, one: Fallback) -> None:
+    """Keep that a Pi was sent back. Raises OSError."""
+    folder = data / "state" / "fallback"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write(folder / f"{serial}.json", json.dumps(one.to_json()).encode(), mode=0o600)
+
+
+def drop_fallback(data: Path, serial: str) -> None:
+    """Have a Pi boot what fleet.toml says again. Raises OSError."""
+    (data / "state" / "fallback" / f"{serial}.json").unlink(missing_ok=True)
 
 
 def upgrades(data: Path) -> tuple[str, ...]:
@@ -113,6 +160,12 @@ def asked(data: Path) -> int:
 def ask(data: Path) -> None:
     """Have a running daemon look at every Pi again. Raises OSError."""
     write(data / "state" / "asked", b"", mode=0o600)
+
+
+def _numbers(kept: Any) -> dict[str, int]:
+    if not isinstance(kept, dict):
+        return {}
+    return {serial: number for serial, number in kept.items() if isinstance(number, int)}
 
 
 def _load(path: Path) -> Any:

@@ -23,7 +23,7 @@ from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.surroundings import Surroundings, look
 from pinetboot.net import links
 from pinetboot.net.links import Links
-from pinetboot.observe.sightings import Seen
+from pinetboot.observe.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)

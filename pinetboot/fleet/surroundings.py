@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinetboot.fleet import plan, state, store, trees
+from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.names import LOADER
 from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.trial import wish
 from pinetboot.image import library
 
 
@@ -50,6 +52,12 @@ def look(data: Path) -> Surroundings:
     return Surroundings(fleet, images, state.upgrades(data), state.asked(data))
 
 
+def generations_of(data: Path, fleet: Inventory) -> dict[str, int]:
+    """Say which generation each Pi boots, by serial, as far as it is one of ours."""
+    found = {pi.serial: trees.current(data, pi.serial) for pi in fleet.pis}
+    return {serial: number for serial, number in found.items() if number is not None}
+
+
 def next_step(data: Path, pi: Pi, found: Surroundings, default_image: str) -> tuple[plan.Step, int | None, bool]:
     """Decide what a Pi lacks: the next step, which generation it boots now, and whether an upgrade was asked for."""
     images = [plan.Held(0, image.name, image.identity) for image in found.images]
@@ -60,6 +68,14 @@ def next_step(data: Path, pi: Pi, found: Surroundings, default_image: str) -> tu
     name = plan.image_for(pi, [image.image for image in images], default_image)
     current = trees.current(data, pi.serial)
     upgrade = pi.serial in found.upgrades
+    back = state.fallback(data, pi.serial)
+    if (
+        back is not None
+        and not upgrade
+        and back.wanted == wish(pi, name)
+        and any(one.number == back.to for one in held)
+    ):
+        return plan.Boot(back.to), current, upgrade
     return plan.next_step(pi, name, images, held, current, upgrade=upgrade), current, upgrade
 
 

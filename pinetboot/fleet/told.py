@@ -44,10 +44,10 @@ def doubts(config: Config, links: Links, pis: Iterable[tuple[Pi, str]]) -> list[
     if missing:
         return [
             Finding(
-                "fatal",
+                "fatal" if len(missing) == len(config.server.interfaces) else "warning",
                 f"there is no network interface {', no '.join(missing)}",
-                "server.interfaces names it, and pinetboot does not start without",
-                f"Name one of {', '.join(sorted(known))}.",
+                "server.interfaces names it, and no Pi is answered there until it comes",
+                f"Name one of {', '.join(sorted(known))}; or nothing, where it is yet to come.",
             )
         ]
     if config.server.address != _AUTO:

@@ -15,6 +15,7 @@ from pathlib import Path
 from pinetboot import files
 from pinetboot.errors import OperatorError
 from pinetboot.fleet import made
+from pinetboot.fleet.fence import ALONE, Fence
 
 _REJECTED = "rolled-back"
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -74,8 +75,8 @@ def current(data: Path, serial: str) -> int | None:
     return int(found[2]) if found and found[1] == serial else None
 
 
-def switch(data: Path, serial: str, number: int) -> None:
-    """Have a Pi boot a generation from now on, at once and durably. Raises OperatorError."""
+def switch(data: Path, serial: str, number: int, fence: Fence = ALONE) -> None:
+    """Have a Pi boot a generation from now on, at once and durably. Raises OperatorError, and Lost."""
     link = link_in(data, serial)
     if not link.is_symlink() and link.exists():
         raise OperatorError(
@@ -87,7 +88,8 @@ def switch(data: Path, serial: str, number: int) -> None:
         with suppress(FileNotFoundError):
             beside.unlink()
         beside.symlink_to(f"../pis/{serial}/{number}/boot")
-        beside.replace(link)
+        with fence.held():
+            beside.replace(link)
         files.settle(link.parent)
     except OSError as error:
         raise OperatorError(f"{link} cannot be set: {error.strerror}") from None

@@ -25,16 +25,19 @@ from pinetboot.nfs.exports import Export
 from pinetboot.nfs.host import Host, Root
 from pinetboot.nfs.modes import OURS
 from pinetboot.nfs.wanted import Terms, Wanted
-from pinetboot.observe.sightings import Seen
+from pinetboot.observe.seen import Seen
 
 _MAX_CMDLINE: Final = 1 << 16
 _LIMIT_S: Final = 5.0
 
 
-def findings(config: Config, data: Path) -> list[Finding]:
-    """Look at everything that has to do with NFS. Raises OperatorError where fleet.toml cannot be read."""
+def findings(config: Config, data: Path, serial: str = "") -> list[Finding]:
+    """Look at everything that has to do with NFS, for one Pi alone where `serial` names it.
+
+    Raises OperatorError where fleet.toml cannot be read.
+    """
     nfs = config.nfs
-    pis = store.read(data).pis
+    pis = tuple(pi for pi in store.read(data).pis if serial in {"", pi.serial})
     seen = {one.serial: one for one in state.seen(data)}
     roots = tuple(root for pi in pis if pi.root == "nfs" and (root := _root(data, pi, seen.get(pi.serial))))
     if nfs.mode == "external":

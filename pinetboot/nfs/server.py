@@ -44,6 +44,10 @@ class Fleet(Protocol):
     read: bool
     booted: dict[str, int]
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is this daemon that keeps it, and not another one over the same data directory."""
+
 
 class NfsServer:
     """Exports of one data directory. Every method is called on the loop's thread."""
@@ -136,8 +140,10 @@ class NfsServer:
                 self._tell(f"exports cannot be looked at: {error}")
                 pause_s = AGAIN_S
             self._answer(waiting)
+            # Not wait_for(): in Python 3.11 it loses a cancel that comes together with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._wake.wait()
 
     async def _look(self) -> float:
         """Look at everything once; returns after how many seconds to look again. Raises OperatorError and OSError."""
@@ -237,7 +243,8 @@ class NfsServer:
         said += [f"{self._real} {why}" for why in sorted(unfit)]
         left = {export.path for export in changes.standing} - {export.path for export in changes.add}
         self._refusals = [line for line in self._refusals if any(path in line for path in left)] + said
-        standing.keep(self._data, changes.standing, self._refusals)
+        if self._fleet.kept:
+            standing.keep(self._data, changes.standing, self._refusals)
         return changes, said
 
     def _refused(self, said: list[str]) -> None:

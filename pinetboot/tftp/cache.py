@@ -6,7 +6,7 @@ Belongs here: keeping at most so many bytes, the most lately used, and reading e
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from pinetboot.tftp.content import Chunk, Content
 from pinetboot.threads import Pool
@@ -15,11 +15,15 @@ _Key = tuple[tuple[object, ...], int]
 
 
 class ChunkCache:
-    """At most `limit_bytes` of chunks. Every method is called on the loop's thread."""
+    """At most `limit_bytes` of chunks. Every method is called on the loop's thread.
+
+    `chunks` counts those that were had, by where they came from: `cache` (here), `memory` (the kernel's), `storage`.
+    """
 
     def __init__(self, limit_bytes: int, pool: Pool) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
+        self.chunks: Counter[str] = Counter()
         self._pool = pool
         self._chunks: OrderedDict[_Key, Chunk] = OrderedDict()
         self._coming: dict[_Key, asyncio.Future[Chunk]] = {}
@@ -33,11 +37,13 @@ class ChunkCache:
         chunk = self._chunks.get(key)
         if chunk is not None:
             self._chunks.move_to_end(key)
+            self.chunks["cache"] += 1
             return chunk
         if content.file.remote or key in self._coming:
             return None
         chunk = content.build(number, wait=False)
         if chunk is not None:
+            self.chunks["memory"] += 1
             self._keep(key, chunk)
         return chunk
 
@@ -57,6 +63,7 @@ class ChunkCache:
     def _arrived(self, key: _Key, done: asyncio.Future[Chunk]) -> None:
         del self._coming[key]
         if not done.cancelled() and done.exception() is None:
+            self.chunks["storage"] += 1
             self._keep(key, done.result())
 
     def _keep(self, key: _Key, chunk: Chunk) -> None:

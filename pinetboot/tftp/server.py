@@ -10,16 +10,17 @@ import asyncio
 import errno
 import os
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 
 from pinetboot.boot.names import BadName, normalise, printable
 from pinetboot.boot.resolver import BootTree, Missing, NotServed, Refused
 from pinetboot.config import Config, Tftp
+from pinetboot.errors import OperatorError
 from pinetboot.events import Outcome, PacketDropped, Sink, TransferEnded, TransferStarted
 from pinetboot.net import udp
 from pinetboot.net.addresses import Endpoint
-from pinetboot.net.listening import udp_sockets
+from pinetboot.net.links import Links
+from pinetboot.net.listening import Listeners, udp_sockets
 from pinetboot.tftp import packet
 from pinetboot.tftp.cache import ChunkCache
 from pinetboot.tftp.grant import grant
@@ -38,24 +39,47 @@ class TftpServer:
 
     def __init__(self, config: Config, tree: BootTree, pool: Pool, sink: Sink) -> None:
         self._config: Tftp = config.tftp
-        self._interfaces: Sequence[str] = config.server.interfaces
         self._sink = sink
         self._lookups = Lookups(tree, pool)
         self.cache = ChunkCache(self._config.cache_mib * _MIB, pool)
-        self._listeners: list[udp.Socket] = []
+        port = config.tftp.port
+        self._listeners = Listeners(
+            config.server.interfaces, lambda names: udp_sockets(port, names, "tftp.port", ipv6=True)
+        )
+        self._taking = False
         self._sessions: dict[Endpoint, Session] = {}
         self._per_address: Counter[str] = Counter()
         self._turn = 0
         self._ticker: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
 
-    def start(self) -> None:
+    def start(self, links: Links) -> None:
         """Bind and begin. Raises OperatorError."""
-        self._listeners = udp_sockets(self._config.port, self._interfaces, "tftp.port", ipv6=True)
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            loop.add_reader(listener.fileno(), self._heard, listener)
+        self._taking = True
+        faults = self.follow(links)
+        if faults:
+            self._close()
+            raise faults[0]
         self._tick()
+
+    def follow(self, links: Links) -> list[OperatorError]:
+        """Listen where the interfaces that the settings name are now; returns why some of it cannot be."""
+        if not self._taking:
+            return []
+        loop = asyncio.get_running_loop()
+        followed = self._listeners.follow(links)
+        for listener in followed.went:
+            loop.remove_reader(listener.fileno())
+            listener.close()
+        for listener in followed.came:
+            loop.add_reader(listener.fileno(), self._heard, listener)
+        return followed.faults
+
+    def _close(self) -> None:
+        self._taking = False
+        for listener in self._listeners.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        self._listeners.close()
 
     def configure(self, config: Tftp) -> None:
         """Take limits and times that may change while running; they hold for new transfers."""
@@ -67,13 +91,13 @@ class TftpServer:
         """How many transfers are running."""
         return len(self._sessions)
 
+    def under_way(self) -> list[tuple[str, int, int]]:
+        """List the running transfers: the client's address and port, and the blksize."""
+        return [(peer.host, peer.port, one.grant.content.blksize) for peer, one in self._sessions.items()]
+
     async def stop(self, within_s: float) -> None:
         """Take no more requests, wait for the running transfers, then end those that are left."""
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            loop.remove_reader(listener.fileno())
-            listener.close()
-        self._listeners = []
+        self._close()
         self._lookups.forget_all()
         if self._sessions and within_s > 0:
             self._idle.clear()
@@ -106,6 +130,7 @@ class TftpServer:
                 seconds=self.now() - session.started_at,
                 retransmissions=session.transfer.retransmissions,
                 why=why,
+                repeats=session.transfer.repeats,
             )
         )
         if not self._sessions:
@@ -128,7 +153,7 @@ class TftpServer:
 
     def request(self, datagram: udp.Datagram) -> None:
         """Take a datagram that belongs to no transfer: a request is granted or refused, all else is dropped."""
-        if not self._listeners:
+        if not self._taking:
             return  # stopping: what still comes in on the sockets of transfers begins no new one
         try:
             heard = packet.parse(datagram.payload)
@@ -217,7 +242,8 @@ class TftpServer:
             sock = self._transfer_socket(datagram)
         except OSError as error:
             why = "no data port is free" if error.errno == errno.EADDRINUSE else f"no socket: {error.strerror}"
-            self._refuse(datagram, path, Outcome.FAILED, ErrorCode.NOT_DEFINED, why)
+            outcome = Outcome.HOMELESS if error.errno == errno.EADDRNOTAVAIL else Outcome.FAILED
+            self._refuse(datagram, path, outcome, ErrorCode.NOT_DEFINED, why)
             return
         strays = udp.drain(sock)
         session = Session(self, sock, datagram, grant(self._config, sock, request, path, found))
@@ -273,7 +299,7 @@ class TftpServer:
 
     def _answer(self, datagram: udp.Datagram, code: ErrorCode, message: str) -> None:
         answer = packet.encode_error(code, message)
-        for listener in self._listeners:
+        for listener in self._listeners.sockets:
             if (listener.family == udp.IPV6) != datagram.peer.is_ipv6:
                 continue
             # A listener that is bound to another device refuses; the next one is tried.

@@ -269,7 +269,7 @@ class Session:
                 self.end(outcome, "the client closed its port")
                 return True
             case Fate.HOMELESS:
-                self.end(Outcome.FAILED, f"the address {self.client.origin.local} left this host")
+                self.end(Outcome.HOMELESS, f"the address {self.client.origin.local} left this host")
                 return True
         return False
 

@@ -82,6 +82,7 @@ class Transfer:
         "acked",
         "blocks",
         "deadline",
+        "repeats",
         "retransmissions",
         "sent",
         "windowsize",
@@ -95,6 +96,7 @@ class Transfer:
         self.sent = self.acked
         self.deadline = 0.0
         self.retransmissions = 0
+        self.repeats = 0
         self._attempt = 0
         self._answered_gap = False
         self._last_sent_at = 0.0
@@ -153,6 +155,7 @@ class Transfer:
 
         An OACK that comes twice breaks a Pi 3 (reference 3.2), hence the wait of half a time-out.
         """
+        self.repeats += 1
         if self.acked != self._first or now - self._last_sent_at < self._patience.timeout_s / 2:
             return Rest.WAIT
         return self._again(now)

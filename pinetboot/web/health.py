@@ -13,7 +13,11 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Answer 200 when every service that is on is bound, 503 before that and while stopping, with each one's state."""
+    """Answer 200 when every service that is on is bound, 503 before that and while stopping, with each one's state.
+
+    A host that stands by for a virtual IP is ready: it can take over.
+    """
     services = request.app[SOURCES].readiness()
-    ready = all(state in {"ready", "off"} for state in services.values())
-    return web.json_response({"ready": ready, "services": services}, status=200 if ready else 503)
+    ready = all(state in {"ready", "off", "standby"} for state in services.values())
+    standby = services.get("address") == "standby"
+    return web.json_response({"ready": ready, "standby": standby, "services": services}, status=200 if ready else 503)

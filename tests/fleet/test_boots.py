@@ -35,3 +35,10 @@ def test_what_is_remembered_is_bounded() -> None:
         boots.asked(f"{number:08x}", 0)
     assert boots.held_s(f"{0:08x}", 1) == 0
     assert boots.held_s(f"{4999:08x}", 1) > 0
+
+
+def test_whoever_comes_new_takes_every_pi_for_one_that_boots() -> None:
+    boots = Boots()
+    boots.blind(10)
+    assert boots.held_s("5b154510", 40) == HELD_S - 30
+    assert boots.held_s("5b154510", 10 + HELD_S) == 0

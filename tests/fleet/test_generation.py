@@ -470,6 +470,6 @@ def test_killed_before_there_is_an_identity(image: Path) -> None:
         killed_after(0.03, lambda: make(image))
         generation.sweep(data_of(image))
         if (own(image) / "identity").exists():
-            assert len(entries(own(image) / "identity")) == 7
+            assert len(entries(own(image) / "identity")) == 5
     make(image) if not (own(image) / "1").exists() else None
-    assert subprocess.run(["ls", own(image) / "identity"], check=True, capture_output=True).stdout.count(b"\n") == 7
+    assert subprocess.run(["ls", own(image) / "identity"], check=True, capture_output=True).stdout.count(b"\n") == 5

@@ -245,6 +245,28 @@ def test_a_pi_that_asks_shows_up_and_is_added_with_what_is_known(daemon: Daemon)
     assert (pi["known"], pi["image"], pi["generation"], pi["hostname"]) == (True, "a", 1, f"pi-{OTHER}")
 
 
+def test_a_second_daemon_serves_what_the_first_makes_and_takes_over_when_that_is_gone(
+    daemon: Daemon, serve: Serve
+) -> None:
+    fleet(daemon, f'[[pi]]\nserial = "{SERIAL}"\nimage = "a"\n')
+    ready(daemon)
+    second = serve(more='[nfs]\nmode = "off"', flags=("--data", str(daemon.data)))
+    second.shared = daemon.data
+    assert wait_until(lambda: second.said("the fleet is kept by another daemon"))
+    (line,) = second.said("the fleet is kept by another daemon")
+    assert (line["level"], f"(process {daemon.process.pid})" in line["by"]) == ("warning", True)  # type: ignore[union-attr]
+    assert wait_until(lambda: _or_nothing(second, f"{SERIAL}/config.txt") == b"[all]\n")
+    fleet(daemon, f'[[pi]]\nserial = "{SERIAL}"\nimage = "a"\n[[pi]]\nserial = "{OTHER}"\nimage = "a"\n')
+    ready(daemon, serial=OTHER)
+    assert wait_until(lambda: _or_nothing(second, f"{OTHER}/config.txt") == b"[all]\n")
+    daemon.signal(signal.SIGKILL)
+    daemon.process.wait()  # type: ignore[union-attr]
+    assert wait_until(lambda: second.said("keeping the fleet"), 8)
+    fleet(daemon, f'[[pi]]\nserial = "{SERIAL}"\nimage = "b"\n')
+    assert wait_until((daemon.data / "pis" / SERIAL / "2").exists, 20), second.text
+    assert len(daemon.said("Pi made ready")) == 2
+
+
 def test_adoption_by_itself(serve: Serve) -> None:
     daemon = serve(more='[nfs]\nmode = "off"\n[fleet]\nadopt = "auto"\ndefault_image = "a"')
     image(daemon.data, "a")
@@ -389,7 +411,7 @@ def test_disks_and_identity_are_the_same_byte_for_byte_through_set_and_rollback(
         return found
 
     before = state()
-    assert len(before) == 8
+    assert len(before) == 6
     pinetboot(daemon, "pi", "set", SERIAL, "--image", "b")
     ready(daemon, "2")
     assert state() == before

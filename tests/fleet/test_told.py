@@ -89,7 +89,9 @@ def test_no_address_at_all_and_one_of_another_host() -> None:
     (elsewhere,) = doubts(config(server={"address": "192.168.1.99"}), links(LAN), [(PI, "")])
     assert elsewhere.severity == "info"
     (missing,) = doubts(config(server={"interfaces": ["eth7", "eth1"]}), links(LAN), [(PI, "")])
-    assert (missing.severity, missing.what) == ("fatal", "there is no network interface eth7")
+    assert (missing.severity, missing.what) == ("warning", "there is no network interface eth7")
+    (all_missing,) = doubts(config(server={"interfaces": ["eth7"]}), links(LAN), [(PI, "")])
+    assert (all_missing.severity, all_missing.what) == ("fatal", "there is no network interface eth7")
 
 
 def test_many_names_are_cut_short() -> None:

@@ -217,7 +217,7 @@ def test_a_data_directory_that_cannot_be_exported_from_is_told_once(host: NfsHos
     fleet(daemon, pi())
     daemon.start()
     assert wait_until(lambda: [line for line in daemon.said("nfs") if "cannot be written" in line["what"]], 20)
-    assert (daemon.data / "boot" / SERIAL).is_symlink()
+    assert wait_until((daemon.data / "boot" / SERIAL).is_symlink, 20)
     assert trees(listed(host)) == set()
     assert daemon.stop() == 0
     assert "Traceback" not in daemon.text

@@ -12,7 +12,8 @@ from pinetboot.events import DhcpHeard, Event, Outcome, TransferEnded, TransferS
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
 from pinetboot.nfs.server import NfsServer
-from pinetboot.observe.sightings import Seen, Sightings
+from pinetboot.observe.seen import Seen
+from pinetboot.observe.sightings import Sightings
 from pinetboot.threads import Pool
 
 SERIAL = "5b154510"
@@ -25,6 +26,7 @@ class Fleet:
     sightings: Sightings = field(default_factory=Sightings)
     read: bool = True
     booted: dict[str, int] = field(default_factory=dict)
+    kept: bool = True
 
 
 def server(data: Path, fleet: Fleet, mode: str = "exports") -> NfsServer:
