@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pinetboot.causes import Cause
+from pinetboot.dhcp.events import DhcpTold, LeaseEnded, LeaseGranted, LeaseRefused
 
 
 @dataclass(frozen=True, slots=True)
 class DhcpHeard:
     """A DHCP message was heard on UDP port 67. `answered` is None where it was left alone, for `why`.
 
-    `requested` is the address that a REQUEST asks for or renews, empty in all other messages.
+    `requested` is the address that a REQUEST asks for or renews, empty in all other messages. `source` is the client's
+    own address; what comes through a relay, `relay`, shows none. `cause`: why a boot that is answered goes no further.
+    `server` is the DHCP server that a REQUEST names (option 54), `unaddressed`: it asks for 0.0.0.0 by name.
+    `xid` is the transaction.
     """
 
     mac: str
@@ -29,6 +33,11 @@ class DhcpHeard:
     model: str | None = None
     source: str = ""
     requested: str = ""
+    relay: str = ""
+    cause: Cause | None = None
+    server: str = ""
+    unaddressed: bool = False
+    xid: int = 0
 
 
 class Outcome(StrEnum):
@@ -45,6 +54,7 @@ class Outcome(StrEnum):
     REPLACED = "replaced"
     FAILED = "failed"
     STOPPED = "stopped"
+    HOMELESS = "homeless"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,10 @@ class TransferStarted:
 
 @dataclass(frozen=True, slots=True)
 class TransferEnded:
-    """A TFTP read request came to its end, granted or not. `sent_bytes` is what the client acknowledged."""
+    """A TFTP read request came to its end, granted or not. `sent_bytes` is what the client acknowledged.
+
+    `repeats` counts how often the client asked again before any of it arrived.
+    """
 
     client: str
     port: int
@@ -74,6 +87,7 @@ class TransferEnded:
     seconds: float = 0.0
     retransmissions: int = 0
     why: str = ""
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,37 @@ class PiReady:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetKept:
+    """Who keeps the fleet of our data directory has changed: this daemon by its claim `epoch`, else (0) `by`.
+
+    `expected`: there are several by design, with a virtual IP that says which of them keeps it.
+    """
+
+    epoch: int
+    by: str
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddressMoved:
+    """The address that clients are told came to this host, or left it."""
+
+    address: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A Pi goes back to the generation `to`, as `generation` was not online `after_s` seconds after it was booted."""
+
+    serial: str
+    hostname: str
+    generation: int
+    to: int
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetFault:
     """A Pi of the fleet, or with an empty serial the fleet itself, cannot be made what fleet.toml says."""
 
@@ -142,6 +187,14 @@ class RootMounted:
     serial: str
     client: str
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleHeard:
+    """A line of a bootloader's log came over UDP from the address `client` (reference 4.5): whatever somebody sent."""
+
+    client: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +249,28 @@ class NfsTold:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class InterfaceChanged:
+    """An interface that the settings name came, or is not there and waited for; without a name it cannot be used."""
+
+    interface: str
+    there: bool
+    why: str = ""
+
+
 Event = (
     FleetRead
     | PiMaking
     | PiReady
+    | FleetKept
+    | AddressMoved
+    | RolledBack
     | FleetFault
     | DhcpHeard
+    | LeaseGranted
+    | LeaseEnded
+    | LeaseRefused
+    | DhcpTold
     | TransferStarted
     | TransferEnded
     | PacketDropped
@@ -209,9 +278,11 @@ Event = (
     | RootMounted
     | ExportsChanged
     | NfsTold
+    | ConsoleHeard
     | PhonedHome
     | PiOnline
     | BootStalled
     | FileIgnored
+    | InterfaceChanged
 )
 Sink = Callable[[Event], None]

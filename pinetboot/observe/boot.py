@@ -6,16 +6,19 @@ Times are seconds of any clock that only rises; `offset` is what makes seconds s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeGuard
 
 from pinetboot.causes import Cause
-from pinetboot.observe.stages import FIRMWARE, ONLINE, STAGES
+from pinetboot.observe import files
+from pinetboot.observe.evidence import MOST_NAMES, Evidence
+from pinetboot.observe.files import Files
+from pinetboot.observe.stages import FIRMWARE, KERNEL, ONLINE, ROM_FILES, SEEN, STAGES
 
-MOST_NAMES: Final = 128
-_MOST_OPEN: Final = 64
 _MOST_TEXT: Final = 1000
+_MOST_WARNINGS: Final = 8
+_A_LOOK: Final = 3
 _LATEST: Final = 1e11  # seconds since 1970; what is beyond is no time
 
 
@@ -29,41 +32,14 @@ class Span:
 
 
 @dataclass(slots=True)
-class Evidence:
-    """What tells why an attempt goes no further. Names are without their folder, at most 128 of each kind.
-
-    `server` is the address that it was told to boot from, `requested`: its firmware asked a DHCP server for an address.
-    `refused` is (path, why) of a file, `broken` (path, its bytes, bytes that arrived), `seed` (path, HTTP status) of a
-    seed that was not given. `running` are the client's ports of transfers under way.
-    """
-
-    server: str = ""
-    requested: bool = False
-    missing: set[str] = field(default_factory=set)
-    sent: set[str] = field(default_factory=set)
-    refused: tuple[str, str] | None = None
-    broken: tuple[str, int, int] | None = None
-    seed: tuple[str, int] | None = None
-    running: set[int] = field(default_factory=set)
-
-    @property
-    def absent(self) -> set[str]:
-        """Names that were asked for and found nowhere."""
-        return self.missing - self.sent
-
-    def starts(self, port: int) -> None:
-        """A transfer to that port begins."""
-        if len(self.running) < _MOST_OPEN:
-            self.running.add(port)
-
-
-@dataclass(slots=True)
 class Boot:
     """One boot, from a first sign to `online` or to where it stands. An attempt is one run of the firmware.
 
     `stage` is the farthest of this attempt, `moved` when it was reached, `last` its last sign; where the daemon was
     away, waiting counts from `resumed`. `stuck` is the stage in which it was found stalled, `tried` the one that the
-    attempt before came to, with the evidence `before`.
+    attempt before came to, with the evidence `before`. `number` counts the boots of this Pi. `phoned`: it said
+    itself that it is up. `warnings` are worth knowing though it goes on. `back_to`: the generation that the Pi was sent
+    back to as this boot was late.
     """
 
     started: float
@@ -77,17 +53,29 @@ class Boot:
     attempts: int = 1
     retransmissions: int = 0
     generation: int | None = None
+    back_to: int | None = None
     resumed: float = float("-inf")
     stuck: int = -1
     tried: int = -1
     told: tuple[str, str] | None = None
     evidence: Evidence = field(default_factory=Evidence)
     before: Evidence | None = None
+    number: int = 1
+    files: Files = field(default_factory=Files)
+    phoned: bool = False
+    warnings: tuple[Cause, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes of the files that were sent."""
         return sum(span.size for span in self.spans.values())
+
+    @property
+    def may_discover(self) -> bool:
+        """Whether a DISCOVER of the firmware is part of the attempt: a repeated one, or the second one of a Pi 3."""
+        # A file that it asks for in vain, again and again, was asked for as well.
+        asked = {*self.evidence.asked, self.evidence.latest}
+        return self.stage == SEEN or (self.stage == FIRMWARE and asked <= ROM_FILES)
 
     @property
     def state(self) -> str:
@@ -124,6 +112,7 @@ class Boot:
     def again(self, stage: int, now: float) -> None:
         """Begin anew: the firmware starts over, and what this attempt came to is kept to tell why."""
         self.tried, self.before, self.evidence = self.stage, self.evidence, Evidence()
+        self.files = Files()
         self.attempts += 1
         self.started = self.moved = self.last = now
         self.stage, self.spans = stage, {stage: Span(now, now)}
@@ -134,7 +123,7 @@ class Boot:
         self.settle()
         spans = {stage: replace(span) for stage, span in self.spans.items()}
         missing = Evidence(missing=self.evidence.absent)
-        return replace(self, spans=spans, evidence=missing, before=None)
+        return replace(self, spans=spans, evidence=missing, before=None, files=self.files.copy())
 
     def to_kept(self, offset: float) -> dict[str, Any]:
         """The shape that is kept in state/boots/; times are seconds since 1970."""
@@ -145,8 +134,13 @@ class Boot:
             "attempts": self.attempts,
             "retransmissions": self.retransmissions,
             "generation": self.generation,
+            "back_to": self.back_to,
             "cause": self.cause.to_json() if self.cause else None,
             "missing": sorted(self.evidence.absent),
+            "number": self.number,
+            "phoned": self.phoned,
+            "warnings": [cause.to_json() for cause in self.warnings],
+            "files": self.files.to_kept(),
             "stages": [
                 [STAGES[stage], span.first + offset, span.last + offset, span.size]
                 for stage, span in sorted(self.spans.items())
@@ -154,9 +148,17 @@ class Boot:
         }
 
 
-def begun(stage: int, now: float) -> Boot:
+def only_a_look(boots: Sequence[Boot]) -> bool:
+    """Whether the latest boot is none: somebody fetched a file or two of a Pi that runs."""
+    boot = boots[-1]
+    first = boot.stage <= KERNEL and SEEN not in boot.spans and boot.attempts == 1
+    few = len(boot.evidence.asked) < _A_LOOK and boot.evidence.by_http < _A_LOOK
+    return first and few and len(boots) > 1 and boots[-2].stage == ONLINE
+
+
+def begun(stage: int, now: float, number: int = 1) -> Boot:
     """Begin a boot."""
-    return Boot(now, stage, {stage: Span(now, now)}, moved=now, last=now)
+    return Boot(now, stage, {stage: Span(now, now)}, moved=now, last=now, number=number)
 
 
 def from_kept(item: object, offset: float = 0.0) -> Boot | None:
@@ -176,8 +178,10 @@ def from_kept(item: object, offset: float = 0.0) -> Boot | None:
         ended -= offset
     elif stage == ONLINE:
         ended = last
-    missing = item.get("missing")
+    missing, number = item.get("missing"), item.get("number")
     names = missing[:MOST_NAMES] if isinstance(missing, list) else []
+    warned = item.get("warnings")
+    warnings = map(_cause, warned[:_MOST_WARNINGS] if isinstance(warned, list) else ())
     return Boot(
         started=started - offset,
         stage=stage,
@@ -190,8 +194,13 @@ def from_kept(item: object, offset: float = 0.0) -> Boot | None:
         attempts=attempts,
         retransmissions=retransmissions,
         generation=generation,
+        back_to=item["back_to"] if _is_count(item.get("back_to")) else None,
         stuck=stage,
         evidence=Evidence(missing={name for name in names if isinstance(name, str) and len(name) <= _MOST_TEXT}),
+        number=number if _is_count(number) else 0,
+        files=files.from_kept(item.get("files")),
+        phoned=item.get("phoned") is True,
+        warnings=tuple(cause for cause in warnings if cause is not None),
     )
 
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from pinetboot.boot.names import printable
+from pinetboot.causes import Cause
+from pinetboot.dhcp.events import DhcpTold, LeaseEnded, LeaseGranted, LeaseRefused
 from pinetboot.events import (
+    AddressMoved,
     BootStalled,
+    ConsoleHeard,
     DhcpHeard,
     Event,
     ExportsChanged,
     FileIgnored,
     FleetFault,
+    FleetKept,
     FleetRead,
     HttpServed,
+    InterfaceChanged,
     NfsTold,
     Outcome,
     PacketDropped,
@@ -24,6 +30,7 @@ from pinetboot.events import (
     PiMaking,
     PiOnline,
     PiReady,
+    RolledBack,
     RootMounted,
     TransferEnded,
     TransferStarted,
@@ -55,21 +62,27 @@ _OUTCOMES = {
     Outcome.REPLACED: ("debug", "transfer replaced"),
     Outcome.FAILED: ("error", "transfer failed"),
     Outcome.STOPPED: ("warning", "transfer ended by our stop"),
+    # As many at once as there are transfers when a virtual IP moves; its move is told by itself.
+    Outcome.HOMELESS: ("debug", "transfer ended, its address left this host"),
 }
 _PLAIN: dict[type[Event], tuple[str, str]] = {
     TransferStarted: ("debug", "transfer started"),
     DhcpHeard: ("info", "boot offered"),
+    LeaseEnded: ("info", "lease ended"),
+    LeaseRefused: ("info", "address refused"),
     FleetRead: ("info", "fleet read"),
     PiMaking: ("info", "making a generation"),
     PiReady: ("info", "Pi made ready"),
+    RolledBack: ("warning", "Pi goes back to an earlier generation"),
     ExportsChanged: ("info", "exports changed"),
     RootMounted: ("info", "root mounted"),
     PhonedHome: ("debug", "Pi phoned home"),
+    ConsoleHeard: ("debug", "bootloader says"),
     PiOnline: ("info", "Pi online"),
     BootStalled: ("warning", "boot stalled"),
     FileIgnored: ("warning", "kept file ignored"),
 }
-_SHOWN = {"why", "serial", "pis", "images", "path", "generation", "hostname"}
+_SHOWN = {"address", "text", "by", "interface", "why", "serial", "pis", "images", "path", "generation", "hostname"}
 # Lines that one busy boot makes by rights, and are never held back.
 _ALWAYS = {Outcome.SENT, Outcome.UNCONFIRMED}
 
@@ -85,22 +98,44 @@ def _heading(event: Event) -> tuple[str, str]:
     if isinstance(event, TransferEnded):
         return _OUTCOMES[event.outcome]
     match event:
-        case DhcpHeard(answered=None):
-            heading = (
-                "info" if event.model and event.kind == "DISCOVER" else "debug",
-                f"dhcp {event.kind.lower()} left alone",
-            )
+        case DhcpHeard():
+            heading = _heard(event)
+        case LeaseGranted():
+            heading = ("debug", "lease renewed") if event.renewed else ("info", "address leased")
         case HttpServed():
             heading = "info" if event.kind in {"seed", "boot"} else "debug", f"http {event.kind}"
         case PacketDropped():
             heading = "warning", f"{event.service} packet dropped"
         case FleetFault():
             heading = "warning", "Pi not as it should be" if event.serial else "fleet left as it was"
-        case NfsTold():
-            heading = "info" if event.well else "warning", "nfs"
+        case InterfaceChanged():
+            heading = _interface(event)
+        case FleetKept() | AddressMoved():
+            heading = _turn(event)
+        case NfsTold() | DhcpTold():
+            heading = "info" if event.well else "warning", "nfs" if isinstance(event, NfsTold) else "dhcp"
         case _:
             heading = _PLAIN[type(event)]
     return heading
+
+
+def _heard(event: DhcpHeard) -> tuple[str, str]:
+    if event.answered is None:
+        level = "info" if event.model and event.kind == "DISCOVER" else "debug"
+        return level, f"dhcp {event.kind.lower()} left alone"
+    if event.cause is not None:
+        return "warning", "boot offered in vain"
+    if event.model is None or event.kind != "DISCOVER":
+        return "debug", f"dhcp {event.kind.lower()} answered"
+    return _PLAIN[DhcpHeard]
+
+
+def _turn(event: FleetKept | AddressMoved) -> tuple[str, str]:
+    if isinstance(event, AddressMoved):
+        return "info", "active: the address is here" if event.held else "standby: the address is elsewhere"
+    if event.epoch:
+        return "info", "keeping the fleet"
+    return "info" if event.expected else "warning", "the fleet is kept by another daemon"
 
 
 def _fields(event: Event) -> dict[str, object]:
@@ -115,12 +150,12 @@ def _fields(event: Event) -> dict[str, object]:
         case HttpServed():
             answered = {"status": event.status, "bytes": event.sent_bytes}
             fields = {"method": event.method, "path": printable(event.path), **answered}
-        case NfsTold():
+        case NfsTold() | DhcpTold():
             fields = {"what": printable(event.what)}
+        case PiMaking() | RolledBack() | LeaseGranted() | LeaseEnded() | LeaseRefused():
+            fields = {name: value for name, value in asdict(event).items() if name != "renewed" and value != ""}
         case ExportsChanged():
             fields = _exports(event)
-        case PiMaking():
-            fields = asdict(event)
         case PiReady():
             fields = asdict(event) | {"seconds": round(event.seconds, 1)}
         case PiOnline() | BootStalled():
@@ -134,6 +169,8 @@ def client_of(event: Event) -> str | None:
     """Say which address an event is about, None where it has none yet."""
     match event:
         case TransferStarted() | TransferEnded() | PacketDropped() | HttpServed() | RootMounted() | PhonedHome():
+            return event.client
+        case ConsoleHeard():
             return event.client
     return None
 
@@ -154,7 +191,19 @@ def _dhcp(event: DhcpHeard) -> dict[str, object]:
         fields["serial"] = event.serial
     if event.model:
         fields["model"] = event.model
-    return fields | ({"from": event.answered} if event.answered else {"why": event.why})
+    if event.relay:
+        fields["relay"] = event.relay
+    if event.answered:
+        fields["from"] = event.answered
+    else:
+        fields["why"] = event.why
+    return fields | _cause(event.cause)
+
+
+def _interface(event: InterfaceChanged) -> tuple[str, str]:
+    if event.there:
+        return "info", "interface came"
+    return "warning", "interface not there, waiting for it" if event.interface else "interface not usable"
 
 
 def _boot(event: PiOnline | BootStalled) -> dict[str, object]:
@@ -163,9 +212,13 @@ def _boot(event: PiOnline | BootStalled) -> dict[str, object]:
         fields["hostname"] = event.hostname
     if isinstance(event, PiOnline):
         return fields | ({} if event.seconds is None else {"seconds": round(event.seconds, 1)})
-    cause = event.cause
-    told = {"rule": cause.rule, "what": printable(cause.what), "why": cause.why, "do": cause.do} if cause else {}
-    return fields | {"stage": event.stage, **told}
+    return fields | {"stage": event.stage, **_cause(event.cause)}
+
+
+def _cause(cause: Cause | None) -> dict[str, object]:
+    if cause is None:
+        return {}
+    return {"rule": cause.rule, "what": printable(cause.what), "why": cause.why, "do": cause.do}
 
 
 def _transfer(event: TransferEnded) -> dict[str, object]:

@@ -11,11 +11,14 @@ from typing import Final
 from pinetboot.causes import Cause
 from pinetboot.observe import causes
 from pinetboot.observe.boot import Boot
-from pinetboot.observe.causes import Halt
+from pinetboot.observe.halt import Halt
+from pinetboot.observe.outlook import Outlook
 from pinetboot.observe.stages import FIRMWARE, KERNEL, LINUX, ROOT, SEEN
 
 # After a mounted root or a seed, and no DISCOVER since: it runs (design 2.6).
 SETTLED_S: Final = 120.0
+# The same, of a Pi of which something speaks against that, and that would say itself that it is up.
+HANGS_S: Final = 600.0
 # An attempt that comes no further than two before it is a loop.
 LOOP: Final = 3
 # By stage: how long it may be silent, and how long it may take at most, in seconds. The firmware waits 30 s for a file
@@ -30,19 +33,6 @@ PATIENCE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is known of a Pi beside its boots. `ours`: it boots a generation with a root, which is heard of later.
-
-    `hears_dhcp`: what Linux says over DHCP is heard here. `model` is as DHCP told it, empty where it did not.
-    """
-
-    model: str = ""
-    hostname: str = ""
-    ours: bool = False
-    hears_dhcp: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Stands:
     """A boot stands still in `stage`; `cause` is the most likely one."""
 
@@ -52,24 +42,47 @@ class Stands:
 
 def is_due(boot: Boot, now: float) -> bool:
     """Whether a verdict can be given."""
-    if boot.stage >= ROOT:
-        return now - max(boot.last, boot.resumed) >= SETTLED_S
     if boot.stalled:
         return False
+    if boot.stage >= ROOT:
+        return now - max(boot.last, boot.resumed) >= SETTLED_S
     too_long = now - max(boot.moved, boot.resumed) >= PATIENCE[boot.stage][1]
     return too_long or _is_silent(boot, now) or _is_looping(boot)
 
 
-def verdict(serial: str, boot: Boot, known: Outlook, now: float) -> Stands | None:
-    """Say where a boot stands still; None where it is online, as far as can be told from here."""
+def waits(serial: str, boot: Boot, known: Outlook, now: float, *, phones: bool) -> bool:
+    """Whether it is too early to take a boot with a root as through: it may hang on what was seen of it.
+
+    `phones`: earlier boots of this Pi said themselves that they were up, so that this one would.
+    """
+    if boot.stage < ROOT or not phones or now - max(boot.last, boot.resumed) >= HANGS_S:
+        return False
+    return causes.of(_halt(serial, boot, known)) is not None
+
+
+def verdict(serial: str, boot: Boot, known: Outlook, now: float, *, phones: bool = False) -> Stands | None:
+    """Say where a boot stands still; None where it is online, as far as can be told from here. `phones` as in waits."""
     if boot.stage >= ROOT:
-        return None
+        cause = causes.of(_halt(serial, boot, known)) if phones else None
+        return Stands(boot.stage, cause) if cause else None
     looping = _is_looping(boot)
-    evidence, stage = (boot.before, boot.tried) if looping and boot.before else (boot.evidence, boot.stage)
-    cause = causes.of(Halt(serial, stage, known.model, evidence, known.hears_dhcp))
+    halt = _halt(serial, boot, known)
+    cause = causes.of(halt)
     if not known.ours and not looping and _is_silent(boot, now) and _is_out_of_sight(boot, known, cause):
         return None
-    return Stands(stage, cause)
+    return Stands(halt.stage, cause)
+
+
+def warnings(serial: str, boot: Boot, known: Outlook) -> tuple[Cause, ...]:
+    """What is worth knowing of a boot though it goes on."""
+    return causes.warnings(_halt(serial, boot, known))
+
+
+def _halt(serial: str, boot: Boot, known: Outlook) -> Halt:
+    """Take a boot as it stands, or the attempt before where it starts over and over."""
+    if _is_looping(boot) and boot.before:
+        return Halt(serial, boot.tried, boot.before, known, boot.attempts)
+    return Halt(serial, boot.stage, boot.evidence, known, boot.attempts)
 
 
 def _is_silent(boot: Boot, now: float) -> bool:

@@ -19,13 +19,13 @@ OPENING: Final = ROM_FILES | {"autoboot.txt", "pieeprom.sig", "recover4.elf", "s
 
 _ENDINGS: Final = (".elf", ".txt", ".dat", ".sig", ".bin", ".upd")
 # It holds a kernel; the bootloader looks for it long before, and goes on where it is not there.
-_RAMDISK: Final = frozenset({"boot.img", "boot.sig"})
+RAMDISK: Final = frozenset({"boot.img", "boot.sig"})
 
 
 @lru_cache(maxsize=512)
 def of_file(name: str, there: bool) -> int:
     """Say to which stage a file belongs, by its name without folders; `there` where it is served."""
-    if name in _RAMDISK:
+    if name in RAMDISK:
         return KERNEL if there else FIRMWARE
     if name.endswith(_ENDINGS) and name != "cmdline.txt" and not name.startswith("armstub"):
         return FIRMWARE

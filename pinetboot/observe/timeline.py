@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from itertools import pairwise
 from typing import Final
 
 from pinetboot.events import (
@@ -23,16 +24,18 @@ from pinetboot.events import (
     TransferStarted,
 )
 from pinetboot.observe import silence
-from pinetboot.observe.boot import MOST_NAMES, Boot, Evidence, begun
+from pinetboot.observe.boot import Boot, begun, only_a_look
 from pinetboot.observe.bounds import spare_members
-from pinetboot.observe.silence import Outlook
+from pinetboot.observe.evidence import LATE_S, Evidence
+from pinetboot.observe.files import bound
+from pinetboot.observe.outlook import Outlook
 from pinetboot.observe.stages import (
     FIRMWARE,
     KERNEL,
     LINUX,
     ONLINE,
     OPENING,
-    ROM_FILES,
+    RAMDISK,
     ROOT,
     SEED,
     SEEN,
@@ -44,8 +47,6 @@ MOST_PIS: Final = 1024
 MOST_BOOTS: Final = 20
 # After so much silence the next sign is another boot, no other attempt of this one.
 LONG_SILENCE_S: Final = 600.0
-# Somebody who fetches a file or two by hand is no Pi that boots.
-_A_LOOK: Final = 3
 _SENT: Final = frozenset({Outcome.SENT, Outcome.UNCONFIRMED})
 _NOTHING: Final = Evidence()
 
@@ -89,7 +90,9 @@ class Timeline:
 
     def restore(self, serial: str, kept: list[Boot], now: float) -> None:
         """Take the boots, at least one, that an earlier run kept of a Pi that nothing was seen of yet."""
-        self._boots[serial] = kept[-MOST_BOOTS:]
+        self._boots[serial] = kept = kept[-MOST_BOOTS:]
+        for before, boot in pairwise(kept):
+            boot.number = max(boot.number, before.number + 1)
         self.kept.add(serial)
         if kept[-1].ended is None:
             kept[-1].resumed = now
@@ -104,7 +107,7 @@ class Timeline:
             name = event.path[event.path.rfind("/") + 1 :]
             boot = self._asked(serial, name, of_file(name, True), now)
             if boot is not None:
-                boot.evidence.starts(event.port)
+                boot.evidence.starts(event, name, now)
         elif isinstance(event, DhcpHeard):
             self._dhcp(event, serial, now)
         elif isinstance(event, HttpServed):
@@ -115,10 +118,16 @@ class Timeline:
                 boot = self._begin(serial, ROOT, now)
             if boot is not None:
                 boot.generation = event.generation
+                boot.evidence.mounted(event.client)
                 self._enter(serial, boot, ROOT, now)
         elif isinstance(event, PhonedHome):
             return self._phoned(serial, now)
         return None
+
+    def due(self, now: float) -> list[str]:
+        """List the Pis of which tick() would give a verdict."""
+        due = (serial for serial, boot in self._running.items() if silence.is_due(boot, now))
+        return [serial for serial in due if self._running[serial].stage < ROOT or self._phones(serial)]
 
     def tick(self, now: float, outlook: Callable[[str], Outlook]) -> list[PiOnline | BootStalled]:
         """Look at every boot that is not through; returns those that are online by now, and those that stalled."""
@@ -133,26 +142,18 @@ class Timeline:
         if outcome is Outcome.MISSING:
             boot = self._asked(serial, name, of_file(name, False), now)
             if boot is not None:
-                missing = boot.evidence.missing
-                if name not in missing and len(missing) < MOST_NAMES:
-                    missing.add(name)
+                boot.evidence.lacks(name)
+                boot.files.take(event, serial, boot.stage, now - boot.started)
             return
         boot = self._running.get(serial)
         if boot is None:
             return
         boot.last = now
         boot.retransmissions += event.retransmissions
-        evidence = boot.evidence
-        evidence.running.discard(event.port)
+        boot.files.take(event, serial, boot.stage, now - boot.started)
         if outcome in _SENT:
             boot.spans[boot.stage].size += event.size
-        if outcome in _SENT or outcome is Outcome.PROBED:
-            if len(evidence.sent) < MOST_NAMES:
-                evidence.sent.add(name)
-        elif outcome is Outcome.REFUSED:
-            evidence.refused = (path, event.why)
-        elif outcome is Outcome.TIMED_OUT:
-            evidence.broken = (path, event.size, event.sent_bytes)
+        boot.evidence.ends(event, name)
 
     def _asked(self, serial: str, name: str, stage: int, now: float) -> Boot | None:
         """Take a request for a file; the boot that it belongs to, None where it is no part of one."""
@@ -161,6 +162,8 @@ class Timeline:
             if stage == FIRMWARE or serial not in self._boots:
                 return self._start(serial, stage, now)
             return None
+        if now - boot.last >= LATE_S and boot.stage >= FIRMWARE:
+            boot.evidence.waited(name, now - boot.last)
         if stage > boot.stage:
             self._enter(serial, boot, stage, now)
         elif boot.stage == KERNEL and name in OPENING:
@@ -187,10 +190,12 @@ class Timeline:
         if old is not None:
             old.settle()
             old.ended, old.evidence, old.before = old.last, _NOTHING, None
-        boot = begun(stage, now)
+            old.files.pack()
         boots = self._boots.setdefault(serial, [])
+        boot = begun(stage, now, boots[-1].number + 1 if boots else 1)
         boots.append(boot)
         del boots[:-MOST_BOOTS]
+        bound(past.files for past in reversed(boots))
         self._boots.move_to_end(serial)
         self._running[serial] = boot
         self.changed.add(serial)
@@ -215,6 +220,7 @@ class Timeline:
         self._enter(serial, boot, ONLINE, now)
         boot.ended, boot.stalled, boot.cause = now, False, None
         boot.evidence, boot.before = _NOTHING, None
+        boot.files.pack()
         self._running.pop(serial, None)
         return PiOnline(serial, boot.seconds)
 
@@ -226,38 +232,59 @@ class Timeline:
         firmware = event.model is not None or event.serial is not None
         if event.kind == "DISCOVER" and firmware:
             if event.answered is not None:
-                self._discover(event.answered, serial, now)
-        elif event.kind == "DISCOVER" and boot is not None and boot.stage >= KERNEL:
+                self._discover(event, serial, now)
+        elif boot is None:
+            return
+        elif event.kind == "DISCOVER" and boot.stage >= KERNEL:
             self._enter(serial, boot, max(LINUX, boot.stage), now)
-        elif event.kind == "REQUEST" and boot is not None and boot.stage == SEEN:
-            boot.evidence.requested = True
+        elif event.kind == "REQUEST" and (boot.stage == SEEN or boot.stage >= KERNEL):
+            boot.evidence.hears_request(event, linux=boot.stage != SEEN)
 
-    def _discover(self, server: str, serial: str, now: float) -> None:
+    def _discover(self, event: DhcpHeard, serial: str, now: float) -> None:
         boot = self._running.get(serial)
-        goes_on = boot is not None and now - boot.last <= LONG_SILENCE_S and _may_discover(boot)
+        goes_on = boot is not None and now - boot.last <= LONG_SILENCE_S and boot.may_discover
         if boot is None or not goes_on:
             boot = self._start(serial, SEEN, now)
         boot.last = now
-        boot.evidence.server = server
+        boot.evidence.hears_discover(event, now)
 
     def _http(self, event: HttpServed, serial: str, now: float) -> None:
+        if event.kind == "boot":
+            name = event.path[event.path.rfind("/") + 1 :]
+            there = event.status in {200, 206}
+            # HTTP boot asks for nothing else (reference 4.4); all else is fetched by people.
+            boot = self._asked(serial, name, of_file(name, there), now) if name in RAMDISK else None
+            if boot is not None:
+                boot.evidence.boots_by_http(event, name)
+                boot.spans[boot.stage].size += event.sent_bytes if there else 0
+            return
         boot = self._running.get(serial)
         if boot is None or event.kind != "seed":
             return
+        boot.files.take_seed(event, now - boot.started)
         if event.status == 200:  # noqa: PLR2004 - HTTP
             self._enter(serial, boot, SEED, now)
             boot.spans[SEED].size += event.sent_bytes
-        elif event.status in {403, 500, 503}:
-            boot.evidence.seed = (event.path, event.status)
+        elif event.status in {403, 404, 500, 503}:
+            boot.evidence.seed_refused(event)
+
+    def foreign_root(self, serial: str, event: RootMounted) -> bool:
+        """Take it that the Pi `serial` may have mounted the root of another; says whether it did, as far as is seen."""
+        boot = self._running.get(serial)
+        if boot is None or boot.evidence.address != event.client or boot.evidence.root_at:
+            return False
+        boot.evidence.mounts = (event.serial, event.client)
+        return True
 
     def _phoned(self, serial: str, now: float) -> PiOnline | None:
         boot = self._running.get(serial)
         if boot is None:
             boots = self._boots.get(serial)
             if boots and boots[-1].stage == ONLINE:
-                boots[-1].last = now
+                boots[-1].last, boots[-1].phoned = now, True
                 return None
             boot = self._begin(serial, ONLINE, now)
+        boot.phoned = True
         return self._online(serial, boot, now)
 
     # What silence tells.
@@ -267,12 +294,16 @@ class Timeline:
     ) -> PiOnline | BootStalled | None:
         if not silence.is_due(boot, now):
             return None
-        if self._only_a_look(serial, boot):
+        known, phones = outlook(serial), self._phones(serial)
+        if silence.waits(serial, boot, known, now, phones=phones):
+            return None
+        if only_a_look(self._boots[serial]):
             self._boots[serial].pop()
             del self._running[serial]
             self.changed.add(serial)
             return None
-        stands = silence.verdict(serial, boot, outlook(serial), now)
+        stands = silence.verdict(serial, boot, known, now, phones=phones)
+        boot.warnings = silence.warnings(serial, boot, known)
         if stands is None:
             return self._online(serial, boot, now)
         boot.stalled, boot.cause, boot.stuck = True, stands.cause, stands.stage
@@ -283,15 +314,6 @@ class Timeline:
         boot.told = told
         return BootStalled(serial, STAGES[stands.stage], stands.cause)
 
-    def _only_a_look(self, serial: str, boot: Boot) -> bool:
-        boots = self._boots[serial]
-        asked = boot.evidence.missing | boot.evidence.sent
-        first = boot.stage <= KERNEL and SEEN not in boot.spans and boot.attempts == 1
-        return first and len(asked) < _A_LOOK and len(boots) > 1 and boots[-2].stage == ONLINE
-
-
-def _may_discover(boot: Boot) -> bool:
-    """Whether a DISCOVER of the firmware is part of the attempt: a repeated one, or the second one of a Pi 3."""
-    if boot.stage == SEEN:
-        return True
-    return boot.stage == FIRMWARE and boot.evidence.missing | boot.evidence.sent <= ROM_FILES
+    def _phones(self, serial: str) -> bool:
+        """Whether a Pi said itself that it was up, in one boot or another."""
+        return any(past.phoned for past in self._boots[serial])

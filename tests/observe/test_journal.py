@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pinetboot import causes
+from pinetboot.dhcp.events import DhcpTold, LeaseEnded, LeaseGranted, LeaseRefused
 from pinetboot.events import (
+    AddressMoved,
     BootStalled,
     DhcpHeard,
     Event,
     ExportsChanged,
     FileIgnored,
+    FleetKept,
     HttpServed,
+    InterfaceChanged,
     NfsTold,
     Outcome,
     PacketDropped,
@@ -48,12 +54,86 @@ def dhcp(*, kind: str = "DISCOVER", answered: str | None = None, model: str | No
     return DhcpHeard("dc:a6:32:2e:f8:ed", kind, "eth0", answered, why, "5b154510", model)
 
 
+def test_what_comes_through_a_relay_is_told_with_it_and_with_what_stands_against_the_boot() -> None:
+    cause = causes.relayed_rom("10.2.0.1")
+    event = DhcpHeard(
+        "b8:27:eb:85:c0:f2", "DISCOVER", "eth0", "10.55.0.2", model="Pi 3B", relay="10.2.0.1", cause=cause
+    )
+    line = line_for(event)
+    assert (line.level, line.event) == ("warning", "boot offered in vain")
+    assert (line.fields["relay"], line.fields["from"], line.fields["rule"]) == ("10.2.0.1", "10.55.0.2", "D42")
+    assert line.fields["do"] == cause.do
+    assert line_for(replace(event, cause=None)).event == "boot offered"
+
+
+def test_an_interface_is_told_when_it_is_missed_and_when_it_comes() -> None:
+    missing = line_for(InterfaceChanged("eth0.5", there=False, why="this host has eth0, lo"))
+    assert missing == Line(
+        "warning", "interface not there, waiting for it", {"interface": "eth0.5", "why": "this host has eth0, lo"}
+    )
+    assert line_for(InterfaceChanged("eth0.5", there=True)) == Line("info", "interface came", {"interface": "eth0.5"})
+    unusable = line_for(InterfaceChanged("", there=False, why="UDP port 69 on eth0.5 is taken by another program"))
+    assert (unusable.level, unusable.event) == ("warning", "interface not usable")
+
+
+def test_who_keeps_the_fleet_is_a_warning_where_nobody_meant_two_to() -> None:
+    assert line_for(FleetKept(3, "", expected=False)) == Line("info", "keeping the fleet")
+    other = FleetKept(0, "nuc (process 7)", expected=False)
+    assert line_for(other) == Line("warning", "the fleet is kept by another daemon", {"by": "nuc (process 7)"})
+    assert line_for(replace(other, expected=True)).level == "info"
+
+
+def test_a_virtual_ip_is_told_as_it_comes_and_goes() -> None:
+    here = line_for(AddressMoved("10.55.0.9", held=True))
+    assert here == Line("info", "active: the address is here", {"address": "10.55.0.9"})
+    assert line_for(AddressMoved("10.55.0.9", held=False)).event == "standby: the address is elsewhere"
+
+
 DROPPED = PacketDropped("tftp", CLIENT, "opcode 9 is unknown")
 
 
 @pytest.mark.parametrize(
     ("event", "line"),
     [
+        (
+            LeaseGranted("dc:a6:32:2e:f8:ed", CLIENT, "eth0", "5b154510", "node-1"),
+            Line(
+                "info",
+                "address leased",
+                {
+                    "mac": "dc:a6:32:2e:f8:ed",
+                    "address": CLIENT,
+                    "interface": "eth0",
+                    "serial": "5b154510",
+                    "hostname": "node-1",
+                },
+            ),
+        ),
+        (
+            LeaseGranted("dc:a6:32:2e:f8:ed", CLIENT, "eth0", renewed=True),
+            Line("debug", "lease renewed", {"mac": "dc:a6:32:2e:f8:ed", "address": CLIENT, "interface": "eth0"}),
+        ),
+        (
+            LeaseEnded("dc:a6:32:2e:f8:ed", CLIENT, "eth0", "released"),
+            Line(
+                "info",
+                "lease ended",
+                {"mac": "dc:a6:32:2e:f8:ed", "address": CLIENT, "interface": "eth0", "why": "released"},
+            ),
+        ),
+        (
+            LeaseRefused("dc:a6:32:2e:f8:ed", CLIENT, "eth0"),
+            Line("info", "address refused", {"mac": "dc:a6:32:2e:f8:ed", "address": CLIENT, "interface": "eth0"}),
+        ),
+        (DhcpTold(well=False, what="no address is leased"), Line("warning", "dhcp", {"what": "no address is leased"})),
+        (
+            dhcp(kind="REQUEST", answered="192.168.1.10", model=None),
+            Line(
+                "debug",
+                "dhcp request answered",
+                {"mac": "dc:a6:32:2e:f8:ed", "interface": "eth0", "serial": "5b154510", "from": "192.168.1.10"},
+            ),
+        ),
         (
             ended(Outcome.SENT, size=1000, sent_bytes=1000),
             Line("info", "file sent", {"path": "5b154510/start4.elf", "bytes": 1000, "seconds": 1.235}),

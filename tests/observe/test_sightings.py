@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pinetboot.dhcp.events import LeaseGranted
 from pinetboot.events import (
     DhcpHeard,
     Event,
@@ -20,7 +21,8 @@ from pinetboot.events import (
     TransferEnded,
     TransferStarted,
 )
-from pinetboot.observe.sightings import Seen, Sightings, from_json
+from pinetboot.observe.seen import Seen, from_json
+from pinetboot.observe.sightings import Sightings
 
 MAC = "dc:a6:32:2e:f8:ed"
 SERIAL, OTHER = "5b154510", "0badcafe"
@@ -56,6 +58,17 @@ def test_serial_mac_model_and_address_come_together(sightings: Sightings) -> Non
     assert sightings.of(SERIAL) == Seen(SERIAL, MAC, "Pi 4", HERE, 100, 101)
     assert sightings.of_address(HERE) == sightings.of(SERIAL)
     assert (sightings.serial_of(MAC), sightings.mac_of(SERIAL)) == (SERIAL, MAC)
+
+
+def test_a_lease_tells_the_address_of_the_pi_with_that_mac_or_serial(sightings: Sightings) -> None:
+    assert sightings.learn(LeaseGranted(MAC, HERE, "eth0"), 100) is None
+    assert sightings.of_address(HERE) is None
+    assert sightings.learn(LeaseGranted(MAC, HERE, "eth0", SERIAL), 100) == SERIAL
+    seen = sightings.of(SERIAL)
+    assert seen is not None
+    assert (seen.mac, seen.address) == (MAC, HERE)
+    assert sightings.learn(LeaseGranted(MAC, "10.55.0.7", "eth0", renewed=True), 109) == SERIAL
+    assert sightings.of_address("10.55.0.7") == sightings.of(SERIAL)
 
 
 def test_nobody_is_known_at_first(sightings: Sightings) -> None:
@@ -298,3 +311,15 @@ def test_a_flood_of_made_up_serials_drives_no_member_of_the_fleet_out(sightings:
         sightings.learn(ended(f"{number:08x}/x", "192.168.1.66"), number)
     assert sightings.of(SERIAL) is not None
     assert len(sightings.all()) == MOST + 2
+
+
+def test_what_another_host_saw_later_counts_and_fills_what_is_not_known(sightings: Sightings) -> None:
+    sightings.learn(dhcp(), 100)
+    sightings.follow([Seen(SERIAL, MAC, "Pi 5", HERE, 1, 50), Seen(OTHER, "", "Pi 4", THERE, 1, 2)])
+    assert sightings.of(SERIAL) == Seen(SERIAL, MAC, "Pi 4", HERE, 1, 100)
+    assert sightings.of_address(HERE) == sightings.of(SERIAL)
+    assert sightings.of_address(THERE) == sightings.of(OTHER)
+    sightings.follow([Seen(SERIAL, "", "", "10.9.9.9", 1, 200, "node-1")])
+    assert sightings.of(SERIAL) == Seen(SERIAL, MAC, "Pi 4", "10.9.9.9", 1, 200, "node-1")
+    assert sightings.of_address("10.9.9.9") == sightings.of(SERIAL)
+    assert sightings.serial_of(MAC) == SERIAL
