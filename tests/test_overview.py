@@ -12,7 +12,8 @@ async def test_dhcp_tftp_and_seed_are_joined_into_one_boot_a_pi() -> None:
     async with set_up(heard.append) as stage:
         reports = await stage.boot(lambda _, __: None)
         assert all(report.ok for report in reports)
-        pis = {pi["serial"]: pi for pi in stage.services.overview.all()}
+        overview = stage.services.overview
+        pis = {serial: overview.shown(serial) for serial in overview.serials()}
         assert set(pis) == {tree.PI4, tree.PI5}
         for report in reports:
             pi = pis[report.serial]

@@ -1,1 +1,1 @@
-"""HTTP: cloud-init seeds, the boot tree, and whether the daemon is well."""
+"""HTTP: cloud-init seeds, the boot tree, the dashboard, and whether the daemon is well."""

@@ -1,4 +1,4 @@
-"""`/api/pis` and `/api/pis/<serial>`: every Pi and how far its boot is, for scripts (design 2.7). Nothing secret."""
+"""`/api/pis` and what is below it: every Pi and how far its boot is, for scripts (design 2.7). Nothing secret."""
 
 from __future__ import annotations
 
@@ -7,24 +7,43 @@ from typing import Final
 from aiohttp import web
 
 from pinetboot.fleet.pi import parse_serial
+from pinetboot.web.feed import encoded
+from pinetboot.web.live import FEED
 from pinetboot.web.sources import SOURCES
 
 # It is another a second later.
-_HEADERS: Final = {"Cache-Control": "no-store"}
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 async def all_pis(request: web.Request) -> web.Response:
     """Answer with all Pis."""
-    return web.json_response({"pis": request.app[SOURCES].pis.all()}, headers=_HEADERS)
+    return _json(f'{{"pis":[{",".join(await request.app[FEED].all())}]}}')
 
 
 async def one_pi(request: web.Request) -> web.Response:
-    """Answer with one Pi and its past boots, the serial in either case."""
-    try:
-        serial = parse_serial(request.match_info["serial"])
-    except ValueError:
-        raise web.HTTPNotFound(text="a serial is eight hex digits, 5b154510 say\n") from None
+    """Answer with one Pi, the files of its latest boot and its past boots, the serial in either case."""
+    serial = _serial(request)
     shown = request.app[SOURCES].pis.one(serial)
     if shown is None:
         raise web.HTTPNotFound(text=f"{serial} is not in fleet.toml, and was never seen\n")
-    return web.json_response(shown, headers=_HEADERS)
+    return _json(encoded(shown))
+
+
+async def one_boot(request: web.Request) -> web.Response:
+    """Answer with one boot of a Pi and its files, by its number."""
+    serial = _serial(request)
+    shown = request.app[SOURCES].pis.boot(serial, int(request.match_info["number"]))
+    if shown is None:
+        raise web.HTTPNotFound(text=f"no such boot of {serial} is known; the last 20 are\n")
+    return _json(encoded(shown))
+
+
+def _serial(request: web.Request) -> str:
+    try:
+        return parse_serial(request.match_info["serial"])
+    except ValueError:
+        raise web.HTTPNotFound(text="a serial is eight hex digits, 5b154510 say\n") from None
+
+
+def _json(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json", headers=_HEADERS)

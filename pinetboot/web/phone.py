@@ -37,7 +37,7 @@ async def post(request: web.Request) -> web.Response:
     if not sources.seeds.known():
         raise web.HTTPServiceUnavailable(text=_UNREAD, headers={"Retry-After": "2"})
     client = client_of(request)
-    if not _may_speak_for(sources, serial, client):
+    if not _may_speak_for(sources, serial, client, await sources.seeds.who(client)):
         why = f"{client} may not say that {serial} is up: that is for the Pi's own address alone"
         sources.sink(PacketDropped("http", client, why))
         raise web.HTTPForbidden(text=f"{why}\n")
@@ -45,13 +45,12 @@ async def post(request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-def _may_speak_for(sources: Sources, serial: str, client: str) -> bool:
-    """Whether an address is that Pi's. Raises HTTPNotFound for a Pi that nobody knows."""
-    whose = sources.seeds.serial_of(client)
+def _may_speak_for(sources: Sources, serial: str, client: str, whose: str | None) -> bool:
+    """Whether an address is that Pi's, being `whose`. Raises HTTPNotFound for a Pi that nobody knows."""
     seeded = sources.seeds.seed_of(serial)
     if seeded is not None:
         return is_its_own(seeded, client, whose)
-    if sources.pis.one(serial) is None:
+    if not sources.pis.knows(serial):
         raise web.HTTPNotFound(text=f"{serial} is not in fleet.toml, and was never seen\n")
     return whose == serial
 

@@ -37,7 +37,7 @@ _UNREAD = (
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer whoever asks at the root, told by the address."""
     sources = request.app[SOURCES]
-    return await _answer(request, request.path.removeprefix("/"), sources.seeds.serial_of(client_of(request)))
+    return await _answer(request, request.path.removeprefix("/"), await sources.seeds.who(client_of(request)))
 
 
 async def get_by_serial(request: web.Request) -> web.StreamResponse:
@@ -73,7 +73,7 @@ async def _answer(request: web.Request, name: str, serial: str | None) -> web.St
     client = client_of(request)
     await _fleet_read(known)
     seeded = known.seed_of(serial) if serial else None
-    if serial and seeded and not is_its_own(seeded, client, known.serial_of(client)):
+    if serial and seeded and not is_its_own(seeded, client, await known.who(client)):
         why = f"the seed of {serial} is told to {_addresses(seeded)} alone, which {client} is not"
         sources.sink(PacketDropped("http", client, why))
         raise web.HTTPForbidden(text=f"{why}\n", headers=_KEPT_BY_NOBODY)

@@ -6,15 +6,19 @@ Belongs here: aiohttp's application and runner. What an answer holds is each han
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from pinetboot.boot import cloudinit
 from pinetboot.config import Config
+from pinetboot.errors import OperatorError
 from pinetboot.events import HttpServed
-from pinetboot.net.listening import tcp_sockets
-from pinetboot.web import api, boot, health, index, phone, seed
+from pinetboot.net.links import Links
+from pinetboot.net.listening import Listeners, tcp_sockets
+from pinetboot.web import api, boot, dashboard, health, live, metrics, phone, seed
+from pinetboot.web.feed import Feed
 from pinetboot.web.sources import SOURCES, Sources
 
 
@@ -22,30 +26,52 @@ class HttpServer:
     """Serves seeds, the boot tree, Pis and health. start() binds; stop() lets running answers finish."""
 
     def __init__(self, config: Config, sources: Sources) -> None:
-        self._config = config
+        port = config.http.port
+        self._listeners = Listeners(config.server.interfaces, lambda names: tcp_sockets(port, names, "http.port"))
+        self._sites: dict[socket.socket, web.SockSite] = {}
         app = web.Application(middlewares=[_told])
         app[SOURCES] = sources
+        app[live.FEED] = self._feed = Feed(sources.pis)
+        app[dashboard.PAGES] = dashboard.load()
         for name in cloudinit.SEED_FILES:
             app.router.add_get(f"/{name}", seed.get)
         app.router.add_get("/seed/{serial}/{name}", seed.get_by_serial)
-        app.router.add_get("/", index.get)
+        app.router.add_get("/", dashboard.page)
+        app.router.add_get("/static/{version}/{name}", dashboard.static)
         app.router.add_get("/boot/{path:.+}", boot.get)
         app.router.add_get("/api/pis", api.all_pis)
         app.router.add_get("/api/pis/{serial}", api.one_pi)
+        app.router.add_get(r"/api/pis/{serial}/boots/{number:\d{1,18}}", api.one_boot)
+        app.router.add_get("/api/events", live.events, allow_head=False)
         app.router.add_post("/phone/{serial}", phone.post)
         app.router.add_get("/healthz", health.healthz)
         app.router.add_get("/readyz", health.readyz)
+        app.router.add_get("/metrics", metrics.get)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=config.server.stop_s)
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Bind and begin. Raises OperatorError."""
-        sockets = tcp_sockets(self._config.http.port, self._config.server.interfaces, "http.port")
         await self._runner.setup()
-        for sock in sockets:
-            await web.SockSite(self._runner, sock).start()
+        faults = await self.follow(links)
+        if faults:
+            self._listeners.close()
+            raise faults[0]
+
+    async def follow(self, links: Links) -> list[OperatorError]:
+        """Listen where the interfaces that the settings name are now; returns why some of it cannot be."""
+        if self._runner.server is None:
+            return []
+        followed = self._listeners.follow(links)
+        for sock in followed.went:
+            await self._sites.pop(sock).stop()
+        for sock in followed.came:
+            self._sites[sock] = site = web.SockSite(self._runner, sock)
+            await site.start()
+        return followed.faults
 
     async def stop(self) -> None:
         """Take no more requests and wait for the running ones as long as the settings allow."""
+        await self._feed.close()
         await self._runner.cleanup()
 
 
@@ -80,8 +106,9 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _kind(path: str) -> str:
     """Say which part of the daemon a path asks: seed, boot, health, phone, or a page for people and scripts."""
     first = path.removeprefix("/").partition("/")[0]
-    if first == "seed" or first in cloudinit.SEED_FILES:
+    if first in {"boot", "phone"}:
+        return first
+    # An older cloud-init puts the name right behind an address that ends without a slash (reference 6.2).
+    if first == "seed" or path.endswith(cloudinit.SEED_FILES):
         return "seed"
-    if first in {"healthz", "readyz"}:
-        return "health"
-    return first if first in {"boot", "phone"} else "page"
+    return "health" if first in {"healthz", "readyz"} else "page"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -23,13 +23,18 @@ class Seeded:
     addresses: frozenset[str] = frozenset()
 
 
+async def _nobody(_address: str) -> None:
+    """Nothing is found out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seeds:
     """Where seeds come from. All but `folder_of` and `generation_of` answer from memory.
 
     `folder_of` gives the folder of a seed by its name, `generation_of` a Pi's current one ("" for none) by its serial;
     it may wait for the storage and is called in a thread. `serial_of` says whose an address is, `seed_of` finds a Pi of
-    the fleet by its serial. `known` is false until the fleet was read. `told` is the setting server.address.
+    the fleet by its serial. `known` is false until the fleet was read. `told` is the setting server.address. `meet`
+    finds out who is at an address, and may take a second.
     """
 
     folder_of: Callable[[str], Path]
@@ -38,22 +43,42 @@ class Seeds:
     generation_of: Callable[[str], str]
     known: Callable[[], bool]
     told: Callable[[], str]
+    meet: Callable[[str], Awaitable[None]] = _nobody
+
+    async def who(self, address: str) -> str | None:
+        """Say whose an address is, after a look at who is there where that is not known."""
+        await self.meet(address)
+        return self.serial_of(address)
 
 
-@dataclass(frozen=True, slots=True)
-class Pis:
-    """What is told of Pis to everyone, in the shape of design 2.7. Both answer from memory.
+class Pis(Protocol):
+    """What is told of Pis to everyone, in the shape of design 2.7. All of it answers from memory."""
 
-    `all` gives every Pi, `one` a Pi by its serial with its past boots, None for one that nobody knows.
-    """
+    def serials(self) -> list[str]:
+        """Every Pi, in the order to show."""
 
-    all: Callable[[], list[dict[str, Any]]]
-    one: Callable[[str], dict[str, Any] | None]
+    def knows(self, serial: str, /) -> bool:
+        """Whether there is anything to tell of a Pi."""
+
+    def shown(self, serial: str, /) -> dict[str, Any]:
+        """Show a Pi and its latest boot."""
+
+    def mark(self, serial: str, /) -> Hashable:
+        """Give what is another value as soon as shown() would show something else; it costs less."""
+
+    def one(self, serial: str, /) -> dict[str, Any] | None:
+        """Show a Pi with the files of its latest boot, and its past boots; None for one that nobody knows."""
+
+    def boot(self, serial: str, number: int, /) -> dict[str, Any] | None:
+        """Show one boot with its files; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Handed to every handler in the application. `readiness` gives each service's state by name."""
+    """Handed to every handler in the application. `readiness` gives each service's state by name.
+
+    `metrics` writes down all of them, in the text format of Prometheus.
+    """
 
     tree: BootTree
     seeds: Seeds
@@ -61,6 +86,7 @@ class Sources:
     pool: Pool
     readiness: Callable[[], dict[str, str]]
     sink: Sink
+    metrics: Callable[[], bytes]
 
 
 SOURCES = web.AppKey("SOURCES", Sources)

@@ -463,16 +463,13 @@ def test_a_daemon_that_runs_is_healthy_and_ready(house: Daemon) -> None:
     assert (answer.status, answer.body) == (200, b"ok\n")
     answer = ask(house, "/readyz")
     assert answer.status == 200
-    assert json.loads(answer.body) == {"ready": True, "services": {"tftp": "ready", "dhcp": "off", "http": "ready"}}
+    assert json.loads(answer.body) == {
+        "ready": True,
+        "standby": False,
+        "services": {"tftp": "ready", "dhcp": "off", "http": "ready"},
+    }
     for path in ("/healthz", "/readyz", "/"):
         assert ask(house, path, "HEAD").status == 200
-
-
-def test_the_front_page_names_what_is_there(house: Daemon) -> None:
-    answer = ask(house, "/")
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    for name in SEEDS:
-        assert f'href="/{name}"'.encode() in answer.body
 
 
 def test_a_download_that_runs_at_sigterm_is_finished(serve: Serve) -> None:

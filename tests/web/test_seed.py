@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -24,12 +24,13 @@ from pinetboot.boot.resolver import BootTree
 from pinetboot.config import build
 from pinetboot.events import Event, FleetFault, HttpServed, PacketDropped
 from pinetboot.fleet.pi import Pi
+from pinetboot.net.links import Links
 from pinetboot.observe.journal import line_for
 from pinetboot.threads import Pool
 from pinetboot.web import seed as pages
 from pinetboot.web.seed import plain_address
 from pinetboot.web.server import HttpServer
-from pinetboot.web.sources import Pis, Seeded, Seeds, Sources
+from pinetboot.web.sources import Seeded, Seeds, Sources
 
 ONE, TWO, NEW = "5b154510", "da591740", "00000001"
 SECRET = "hunter2-correct-horse"  # noqa: S105 - an example, and nobody's
@@ -91,6 +92,28 @@ def port_of_no_address() -> int:
         return port
 
 
+class Nobody:
+    """No Pi was seen."""
+
+    def serials(self) -> list[str]:
+        return []
+
+    def knows(self, _serial: str) -> bool:
+        return False
+
+    def shown(self, _serial: str) -> dict[str, Any]:
+        return {}
+
+    def mark(self, _serial: str) -> Hashable:
+        return None
+
+    def one(self, _serial: str) -> dict[str, Any] | None:
+        return None
+
+    def boot(self, _serial: str, _number: int) -> dict[str, Any] | None:
+        return None
+
+
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     (tmp_path / "boot").mkdir()
@@ -105,9 +128,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         told=lambda: made.told,
     )
     pool = Pool()
-    sources = Sources(BootTree(tmp_path / "boot"), seeds, Pis(list, lambda _: None), pool, dict, made.events.append)
+    sources = Sources(BootTree(tmp_path / "boot"), seeds, Nobody(), pool, dict, made.events.append, bytes)
     server = HttpServer(config, sources)
-    await server.start()
+    await server.start(Links())
     yield made
     await server.stop()
     pool.close()
@@ -206,6 +229,14 @@ async def test_what_is_no_seed_is_404(house: House, path: str, why: str | None) 
     assert answer.status == 404
     if why is not None:
         assert answer.text == why
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/seedmeta-data", "seed"), ("/boot/user-data", "boot"), ("/x", "page")])
+async def test_a_name_right_behind_an_address_without_a_slash_is_a_seed_that_was_asked_for(
+    house: House, path: str, kind: str
+) -> None:
+    assert (await house.ask(path)).status == 404
+    assert [event.kind for event in house.events if isinstance(event, HttpServed)] == [kind]
 
 
 async def test_only_reading_is_allowed(house: House) -> None:
