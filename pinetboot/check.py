@@ -6,24 +6,27 @@ one Pi is `fleet.examine`'s. Every rule is a small function by itself, changes n
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
 from pinetboot.boot import seeds
 from pinetboot.causes import Finding
 from pinetboot.config import Config
+from pinetboot.dhcp import place
 from pinetboot.errors import ConfigError, OperatorError
 from pinetboot.fleet import examine, identity, store, told
+from pinetboot.fleet.alike import HOST_KEY, MACHINE_ID, alike
 from pinetboot.fleet.examine import attempt
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.subject import Ground, gather
+from pinetboot.host import look
 from pinetboot.image import library
 from pinetboot.nfs import check as nfs
 
@@ -63,8 +66,26 @@ class Report:
         return {"ok": self.ok, "findings": [found.to_json() for found in self.findings]}
 
 
+async def whole(config: Config) -> Report:
+    """Look at everything, the host and its LANs included, which takes some four seconds. Never fails, as run()."""
+
+    async def around() -> list[Finding]:
+        try:
+            return await look.look(config)
+        except Exception as error:  # noqa: BLE001 - as with every rule, its fault must not hide what the others find
+            return attempt("the host and its LANs", partial(_raise, error))
+
+    report, findings = await asyncio.gather(asyncio.to_thread(run, config), around())
+    found = sorted([*report.findings, *map(Found, findings)], key=lambda one: examine.harm(one.finding))
+    return replace(report, findings=tuple(found))
+
+
+def _raise(error: Exception) -> list[Finding]:
+    raise error
+
+
 def run(config: Config) -> Report:
-    """Look at everything. Never fails: what cannot be looked at is a finding."""
+    """Look at settings, fleet, trees and seeds. Never fails: what cannot be looked at is a finding."""
     found: list[Found] = []
     inventory: Inventory | None = None
     try:
@@ -160,6 +181,28 @@ def _addresses(ground: Ground) -> list[Finding]:
     return told.doubts(ground.config, ground.links, [(pi, ground.address_of(pi)) for pi in pis])
 
 
+def _leases(ground: Ground) -> list[Finding]:
+    """Look where `dhcp.mode = "server"` would lease addresses, and which of fleet.toml's it could not give."""
+    if ground.config.dhcp.mode != "server":
+        return []
+    try:
+        found = place.find(ground.config, ground.links)
+    except OperatorError as error:
+        why = 'pinetboot does not start with it while dhcp.mode is "server"'
+        return [Finding("fatal", error.what, why, error.do)]
+    wrong = [pi.name for pi in ground.inventory.pis if pi.address and not found.range.allows(IPv4Address(pi.address))]
+    if not wrong:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"{told.some(wrong)} cannot be given the address that fleet.toml says",
+            f"it is none of {found.range.network}, which is served, or it is taken: this host's, the router's",
+            "Write one of that network, or leave `address` out.",
+        )
+    ]
+
+
 def _images(ground: Ground) -> list[Finding]:
     found = []
     for name in library.names(ground.data):
@@ -189,16 +232,6 @@ def _default_image(ground: Ground) -> list[Finding]:
 
 def _identities(ground: Ground) -> list[Finding]:
     """Look for what must be one Pi's alone and is another's as well: a folder that was copied, say."""
-    users: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for pi in ground.inventory.pis:
-        own = ground.data / "pis" / pi.serial
-        with suppress(FileNotFoundError, NotADirectoryError):
-            users["machine-id", identity.machine_id(own)].append(pi.serial)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            for name, text in identity.host_keys(own).items():
-                if name.endswith(".pub"):
-                    users["ssh host key", " ".join(text.split()[:2])].append(pi.serial)
-    shared = {(kind, tuple(serials)) for (kind, _), serials in users.items() if len(serials) > 1}
     return [
         Finding(
             "warning",
@@ -206,13 +239,13 @@ def _identities(ground: Ground) -> list[Finding]:
             _SHARED[kind],
             f"Delete {ground.data / 'pis' / serials[-1] / identity.FOLDER}: its next generation gets one of its own.",
         )
-        for kind, serials in sorted(shared)
+        for kind, serials in alike(ground.data, ground.inventory.pis)
     ]
 
 
 _SHARED: Final = {
-    "machine-id": "they get one another's addresses from DHCP servers that go by it, and share a name in logs and k3s",
-    "ssh host key": "whoever has the key of one can pass for the other",
+    MACHINE_ID: "they get one another's addresses from DHCP servers that go by it, and share a name in logs and k3s",
+    HOST_KEY: "whoever has the key of one can pass for the other",
 }
 
 
@@ -245,6 +278,7 @@ _RULES: Final[Mapping[str, Callable[[Ground], list[Finding]]]] = {
     "its file system": _space,
     "the tree that is served": _served_tree,
     "the addresses of this host": _addresses,
+    "the addresses to lease": _leases,
     "the images": _images,
     "the default image": _default_image,
     "what is one Pi's alone": _identities,

@@ -12,13 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from pinetboot.boot import cloudinit
 from pinetboot.boot.bounds import MAX_SIZE
 from pinetboot.boot.cloudinit import Asker
-from pinetboot.boot.template import TemplateFault
+from pinetboot.boot.template import TemplateFault, load
 
 
 def make(folder: Path, name: str, asker: Asker) -> bytes:
@@ -44,6 +45,24 @@ def faults(folder: Path, asker: Asker) -> list[str]:
         else:
             found += [f"{path}, as this Pi gets it: {wrong}"] if wrong else []
     return found
+
+
+def shares_instance(folder: Path, asker: Asker) -> bool:
+    """Whether another Pi with another root would get the same instance-id, which cloud-init tells instances by."""
+    if asker.pi is None:
+        return False
+    pi = asker.pi.model_copy(update={"serial": "0" * 8, "hostname": "", "mac": "00:00:5e:00:53:00", "address": ""})
+    other = replace(asker, serial=pi.serial, pi=pi, address="192.0.2.254", generation="0")  # RFC 5737, RFC 7042
+    own = _instance(folder, asker)
+    return bool(own) and own == _instance(folder, other)
+
+
+def _instance(folder: Path, asker: Asker) -> str:
+    try:
+        read = load(make(folder, "meta-data", asker).decode("utf-8", "replace"))
+    except (TemplateFault, OSError):
+        return ""
+    return str(read.get("instance-id", "")) if isinstance(read, dict) else ""
 
 
 def faults_for_any(folder: Path) -> list[str]:

@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from pinetboot import check as doctor
+from pinetboot import loop
 from pinetboot.causes import Finding
 from pinetboot.check import Found, Report
 from pinetboot.cli import flags
@@ -25,17 +27,22 @@ _NAMED = 4
 def check(
     *,
     as_json: flags.Json = False,
+    files: Annotated[
+        bool, typer.Option("--files", help="Look at settings, fleet and trees alone, not at this host and its LAN.")
+    ] = False,
     config: flags.Config = None,
     data: flags.Data = None,
 ) -> None:
     """Look for what would keep a Pi from booting, say why, and what to do about it.
 
-    It needs no running daemon and changes nothing. Run it as the user that the daemon runs as.
+    It needs no running daemon and changes nothing. It asks the LAN for its DHCP servers, and takes no lease. Run it as
+    the user that the daemon runs as.
 
     Exit code 0: every Pi could boot. 1: one could not. 2: the settings cannot be read.
     """
     chosen = {("server", "data"): (data, "--data")} if data is not None else {}
-    report = doctor.run(Source(config, chosen).load()[0])
+    settings = Source(config, chosen).load()[0]
+    report = doctor.run(settings) if files else loop.run(doctor.whole(settings))
     if as_json:
         sys.stdout.write(json.dumps(report.to_json(), indent=2) + "\n")
     else:

@@ -19,7 +19,7 @@ from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.progress import Making
 from pinetboot.observe.boot import Boot
-from pinetboot.observe.sightings import Seen
+from pinetboot.observe.seen import Seen
 from pinetboot.observe.stages import STAGES
 from pinetboot.observe.view import Who, pi_json
 
@@ -150,6 +150,11 @@ def details(data: Path, row: Row) -> list[tuple[str, str]]:
     for one in trees.generations(data, row.serial):
         mark = ", boots this" if one.number == booted else ", rolled back from" if one.rejected else ""
         lines.append(("generation", f"{one.number}: {one.image}, root {one.root}{mark}"))
+    sent_back = state.fallback(data, row.serial)
+    if row.pi is not None and sent_back is not None:
+        late = f"generation {sent_back.fled} was not online within {sent_back.after_s:g} s"
+        again = f"`pinetboot pi upgrade {row.serial}` tries the newest again"
+        lines.append(("sent back", f"to generation {sent_back.to}, {ago(time.time() - sent_back.at)}: {late}; {again}"))
     if row.pi is not None:
         lines += [("disk", f"{disk.mount}, {disk.size}") for disk in row.pi.disks]
         said = (("root", row.pi.root), ("seed", row.pi.seed), ("cmdline", row.pi.cmdline))

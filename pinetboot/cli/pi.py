@@ -135,6 +135,7 @@ def _change(folder: Path, serial: str, given: dict[str, Any]) -> None:
     if not given:
         raise OperatorError("nothing to set was given", "See `pinetboot pi set --help`.")
     store.change(folder, serial, {key: None if what == "" else what for key, what in given.items()})
+    state.drop_fallback(folder, serial)
     typer.echo(f"{serial}: {', '.join(given)} set")
 
 
@@ -198,6 +199,7 @@ def upgrade(serial: _Serial, *, config: flags.Config = None, data: flags.Data = 
     folder, serial = _folder(config, data), _serial(serial)
     _known(store.read(folder), serial)
     state.want_upgrade(folder, serial)
+    state.drop_fallback(folder, serial)
     typer.echo(f"{serial} gets a new generation from its image; it boots that from its next boot on")
 
 
@@ -216,6 +218,7 @@ def rollback(serial: _Serial, *, config: flags.Config = None, data: flags.Data =
     if pi.image != target.image:
         store.change(folder, serial, {"image": target.image})
     trees.reject(folder, serial, current)
+    state.drop_fallback(folder, serial)
     state.ask(folder)
     typer.echo(f"{serial} goes back to generation {target.number} ({target.image}), from its next boot on")
 

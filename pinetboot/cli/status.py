@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from pinetboot.settings import Source
 _LIMIT_S = 10.0
 _COLOURS = {"online": "green", "booting": "cyan", "stalled": "bold red"}
 _MINUTE = 60
+_MOST_LINES = 40
 
 
 def status(
@@ -43,7 +45,7 @@ def status(
         wanted = parse_serial(serial) if serial else ""
     except ValueError as error:
         raise OperatorError(str(error)) from None
-    base = url.rstrip("/") or _own(config)
+    base = url.rstrip("/") or own(config)
     told = _ask(base, wanted)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -51,7 +53,7 @@ def status(
     try:
         _show(told)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise _foreign(base) from None
+        raise foreign(base) from None
 
 
 def _show(told: dict[str, Any]) -> None:
@@ -64,8 +66,8 @@ def _show(told: dict[str, Any]) -> None:
         console.print("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
 
 
-def _own(config: Path | None) -> str:
-    """Where the daemon of these settings answers on this host."""
+def own(config: Path | None) -> str:
+    """Say where the daemon of these settings answers on this host. Raises OperatorError."""
     settings = Source(config).load()[0]
     if not settings.http.enabled:
         raise OperatorError(
@@ -85,12 +87,7 @@ def _ask(base: str, serial: str) -> dict[str, Any]:
     try:
         code, body = loop.run(http.get(url, timeout_s=_LIMIT_S, user_agent=f"pinetboot/{__version__}"))
     except OSError as error:
-        typer.echo(
-            f"pinetboot: no daemon answers at {base}: {error}\n"
-            "  Start `pinetboot serve`, name another with --url, or see `pinetboot pi list`, which reads files.",
-            err=True,
-        )
-        raise typer.Exit(1) from None
+        raise unanswered(base, error) from None
     if serial and code == 404 and body.startswith(serial.encode()):  # noqa: PLR2004 - HTTP
         typer.echo(f"pinetboot: {body.decode(errors='replace').strip()}", err=True)
         raise typer.Exit(1)
@@ -100,17 +97,29 @@ def _ask(base: str, serial: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         fits = False
     if not fits:
-        raise _foreign(base)
+        raise foreign(base)
     found: dict[str, Any] = told
     return found
 
 
-def _foreign(base: str) -> typer.Exit:
+def unanswered(base: str, error: OSError) -> typer.Exit:
+    """Say that nobody answers there; raise what is returned."""
+    typer.echo(
+        f"pinetboot: no daemon answers at {base}: {error}\n"
+        "  Start `pinetboot serve`, name another with --url, or see `pinetboot pi list`, which reads files.",
+        err=True,
+    )
+    return typer.Exit(1)
+
+
+def foreign(base: str) -> typer.Exit:
+    """Say that something else answers there; raise what is returned."""
     typer.echo(f"pinetboot: what answers at {base} is no pinetboot of this version", err=True)
     return typer.Exit(1)
 
 
-def _all(console: Console, pis: list[dict[str, Any]]) -> None:
+def table(pis: Iterable[dict[str, Any]]) -> Table:
+    """Lay out Pis as `/api/pis` tells them, a line each. Raises what reading a strange one raises."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("serial", "hostname", "model", "image", "address", "last boot", "took", "stage", "state"):
         shown.add_column(head)
@@ -119,7 +128,11 @@ def _all(console: Console, pis: list[dict[str, Any]]) -> None:
         texts = [str(pi.get(key) or "-") for key in ("serial", "hostname", "model", "image", "address")]
         texts += [_since(boot.get("started")), _took(boot.get("seconds")), str(pi.get("stage") or "-")]
         shown.add_row(*(escape(text) for text in texts), _coloured(str(pi.get("state"))))
-    console.print(shown)
+    return shown
+
+
+def _all(console: Console, pis: list[dict[str, Any]]) -> None:
+    console.print(table(pis))
     for pi in pis:
         cause = (pi.get("boot") or {}).get("cause")
         if cause:
@@ -135,8 +148,19 @@ def _one(console: Console, pi: dict[str, Any]) -> None:
         console.print(f"{label:<12} {escape(str(pi.get(label) or '-'))}")
     console.print(f"{'state':<12} {_coloured(str(pi.get('state')))}")
     boot = pi.get("boot")
-    if not boot:
-        return
+    if boot:
+        _boot(console, boot)
+    for warning in pi.get("warnings") or []:
+        console.print("[yellow]worth knowing[/]")
+        _cause(console, warning)
+    lines = pi.get("log") or []
+    if lines:
+        console.print(f"{'log':<12} the last {len(lines[-_MOST_LINES:])} lines of its bootloader")
+    for line in lines[-_MOST_LINES:]:
+        console.print(f"  {escape(line['text'])}")
+
+
+def _boot(console: Console, boot: dict[str, Any]) -> None:
     attempts = f", attempt {boot['attempts']}" if boot.get("attempts", 1) > 1 else ""
     took = f", online after {_took(boot.get('seconds'))}" if boot.get("seconds") is not None else ""
     resent = f", {boot['retransmissions']} retransmissions" if boot.get("retransmissions") else ""
@@ -151,7 +175,8 @@ def _one(console: Console, pi: dict[str, Any]) -> None:
 
 
 def _cause(console: Console, cause: dict[str, str]) -> None:
-    console.print(f"  what  {escape(cause['what'])} [dim]({escape(cause['rule'])})[/]")
+    rule = f" [dim]({escape(cause['rule'])})[/]" if cause["rule"] else ""
+    console.print(f"  what  {escape(cause['what'])}{rule}")
     console.print(f"  why   {escape(cause['why'])}")
     console.print(f"  do    {escape(cause['do'])}")
 

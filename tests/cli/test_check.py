@@ -21,6 +21,7 @@ from pinetboot.config import Config, build
 from pinetboot.fleet import examine, generation, identity, state, store, told, trees
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.progress import Progress
+from pinetboot.host import look
 from pinetboot.net.links import Links
 
 ONE, TWO = "5b154510", "da591740"
@@ -87,10 +88,10 @@ class TestTheCommand:
     def test_a_healthy_fleet(self, data: Path) -> None:
         (data / "fleet.toml").write_text(FLEET + 'root = "none"\n')
         make(data)
-        done = pinetboot(data, "check")
+        done = pinetboot(data, "check", "--files")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "Nothing found: 1 Pi and 1 image were looked at.\n"
-        assert json.loads(pinetboot(data, "check", "--json").stdout) == {"ok": True, "findings": []}
+        assert json.loads(pinetboot(data, "check", "--files", "--json").stdout) == {"ok": True, "findings": []}
 
     def test_what_is_wrong_why_and_what_to_do_the_worst_first(self, data: Path) -> None:
         serials = [f"0000000{number}" for number in range(1, 7)]
@@ -98,7 +99,7 @@ class TestTheCommand:
         (data / "fleet.toml").write_text(FLEET + lines)
         make(data)
         (data / "pis" / ONE / "1/root/usr/sbin/mount.nfs").unlink()
-        done = pinetboot(data, "check")
+        done = pinetboot(data, "check", "--files")
         assert done.returncode == 1
         assert done.stderr == ""
         lines_told = done.stdout.splitlines()
@@ -113,7 +114,7 @@ class TestTheCommand:
         assert len(lines_told) == 10
 
     def test_the_shape_that_scripts_rely_on(self, data: Path) -> None:
-        done = pinetboot(data, "check", "--json")
+        done = pinetboot(data, "check", "--files", "--json")
         assert done.returncode == 1
         found = json.loads(done.stdout)
         assert found["ok"] is False
@@ -142,7 +143,7 @@ class TestTheCommand:
         assert done.returncode == 0
         assert "fatal        start.elf is there, start4.elf is not: the boot tree was made for a Pi 3" in done.stdout
         shown = json.loads(pinetboot(data, "pi", "show", ONE, "--json").stdout)
-        checked = json.loads(pinetboot(data, "check", "--json").stdout)
+        checked = json.loads(pinetboot(data, "check", "--files", "--json").stdout)
         assert [one["rule"] for one in shown["findings"]] == ["D14"]
         assert [f"node-1 ({ONE}): {one['what']}" for one in shown["findings"]] == [
             one["what"] for one in checked["findings"] if one["serial"] == ONE
@@ -258,6 +259,20 @@ class TestTheFleet:
         assert second.startswith(f"warning  node-1 ({ONE}): its disks could not be looked at | RuntimeError in ")
         assert SECRET not in first + second
 
+    async def test_a_fault_of_looking_around_hides_nothing(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def fail(_: Config) -> list[Finding]:
+            raise RuntimeError(SECRET)
+
+        make(data)
+        (data / "images/raspios/image.toml").write_text("nonsense = 1\n")
+        monkeypatch.setattr(look, "look", fail)
+        found = texts(await check.whole(settings(data)))
+        assert sorted(line.partition(" | ")[0] for line in found) == [
+            "warning  the host and its LANs could not be looked at",
+            "warning  the image raspios cannot be used",
+        ]
+        assert SECRET not in str(found)
+
     def test_what_this_user_may_not_read_is_said(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> str:
             raise PermissionError(13, "Permission denied", str(data / "pis"))
@@ -291,7 +306,8 @@ class TestTheTrees:
             ),
             (
                 lambda boot, _: (boot / "cmdline.txt").write_text(
-                    "root=/dev/nfs nfsroot=192.0.2.1:/x,vers=4.1,proto=tcp ip=dhcp rw\n"
+                    "root=/dev/nfs nfsroot=192.0.2.1:/x,vers=4.1,proto=tcp ip=dhcp rw "
+                    "ds=nocloud;s=http://192.0.2.1/seed/ network-config=disabled\n"
                 ),
                 "fatal",
                 "D29",
@@ -404,6 +420,15 @@ class TestSeeds:
         line = the_one(run(data))
         assert line.startswith("warning D34 cloud-init/spare/user-data, line 2: pii is unknown")
 
+    def test_an_instance_id_that_all_pis_have(self, data: Path) -> None:
+        folder = data / "cloud-init/default"
+        fill(folder, {"meta-data": "instance-id: my-pi\n"})
+        make(data)
+        line = the_one(run(data))
+        assert line.startswith(f"warning D37 node-1 ({ONE}): cloud-init/default/meta-data gives every Pi the same")
+        (folder / "meta-data").write_text("instance-id: {{ pi.serial }}-{{ pi.generation }}\n")
+        assert texts(run(data)) == []
+
     def test_an_image_that_reads_no_seed(self, data: Path) -> None:
         self.seed(data, "#cloud-config\n{{ data.tokken }}\n")
         shutil.rmtree(data / "pis" / ONE / "1/root/usr/lib/python3")
@@ -444,3 +469,10 @@ def test_a_pi_is_named_by_its_host_name_and_serial() -> None:
     finding = Finding("info", "it is so", "why", "do")
     assert examine.named(Pi(serial=ONE, hostname="node-1"), finding).what == f"node-1 ({ONE}): it is so"
     assert examine.named(Pi(serial=ONE), finding).what == f"pi-{ONE}: it is so"
+
+
+def test_a_range_of_no_network_of_this_host_is_fatal(data: Path) -> None:
+    report = run(data, dhcp={"mode": "server", "range": "203.0.113.5-203.0.113.9"})
+    found = [one.finding for one in report.findings if "dhcp.range" in one.finding.what]
+    assert [one.severity for one in found] == ["fatal"]
+    assert found[0].what == "no network of this host holds dhcp.range 203.0.113.5-203.0.113.9"

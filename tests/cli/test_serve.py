@@ -60,7 +60,6 @@ def test_every_mistake_in_the_settings_is_told_at_once(tmp_path: Path) -> None:
         (["--address", "0.0.0.0"], "--address: 0.0.0.0 is no address that a Pi could boot from"),
         (["--tftp-port", "70000"], "--tftp-port: 70000 will not do"),
         (["--log-level", "loud"], "--log-level: 'loud' is not known here"),
-        (["--interface", "nosuch0"], "there is no network interface nosuch0"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(arguments: list[str], told: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 from rawtftp import TransferFailed, fetch
-from support import Daemon, wait_until
+from support import Daemon, free_port, wait_until
 from webfiles import serving
 
 Serve = Callable[..., Daemon]
@@ -131,3 +132,16 @@ def test_what_is_no_pinetboot_is_said() -> None:
             web.files["api/pis"] = body
             assert "is no pinetboot of this version" in pinetboot("status", "--url", web.url(""), code=1)
         assert "is no pinetboot of this version" in pinetboot("status", SERIAL, "--url", web.url(""), code=1)
+
+
+def test_what_is_worth_knowing_and_what_a_bootloader_says_is_shown(serve: Serve) -> None:
+    port = free_port()
+    daemon = serve(more=f"[netconsole]\nenabled = true\nport = {port}\n")
+    (daemon.data / "fleet.toml").write_text(f'[[pi]]\nserial = "{SERIAL}"\nimage = "none"\n')
+    assert wait_until(lambda: SERIAL in pinetboot("status", *settings(daemon)))
+    shown = pinetboot("status", SERIAL, *settings(daemon))
+    assert "nothing was heard of it yet (D01)" in shown
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bootloader:
+        bootloader.sendto(f"boot serial {SERIAL} [red]\nNETBOOT init failed\n".encode(), ("127.0.0.1", port))
+    assert wait_until(lambda: "NETBOOT init failed" in pinetboot("status", SERIAL, *settings(daemon)))
+    assert f"boot serial {SERIAL} [red]" in pinetboot("status", SERIAL, *settings(daemon))
