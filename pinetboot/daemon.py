@@ -12,8 +12,9 @@ from typing import Any
 from pinetboot import __version__, log, systemd
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
-from pinetboot.events import DhcpHeard, Event
+from pinetboot.events import AddressMoved, DhcpHeard, Event
 from pinetboot.observe.journal import Journal, client_of
+from pinetboot.observe.netconsole import setting as netconsole_line
 from pinetboot.services import Services
 from pinetboot.settings import Source
 
@@ -33,6 +34,10 @@ _LIVE = {
     ("tftp", "max_transfers_per_address"),
     ("dhcp", "pxe_menu"),
     ("dhcp", "rom_offers_s"),
+    ("dhcp", "range"),
+    ("dhcp", "lease_s"),
+    ("dhcp", "router"),
+    ("dhcp", "dns"),
     ("fleet", "adopt"),
     ("fleet", "default_image"),
     ("fleet", "keep_generations"),
@@ -74,7 +79,7 @@ class _Daemon:
             log.write("info", "ready")
         else:
             log.write("info", "ready", **_as_fields(block))
-        systemd.notify("READY=1", f"STATUS=Booting from {self._config.boot_root}")
+        systemd.notify("READY=1", self._status())
         watchdog = asyncio.create_task(_sign_of_life())
         await self._stop.wait()
         systemd.notify("STOPPING=1")
@@ -118,7 +123,14 @@ class _Daemon:
         log.configure(self._config.server.log_format, self._config.server.log_level)
         return waiting
 
+    def _status(self) -> str:
+        if self._services.holds_address():
+            return f"STATUS=Booting from {self._config.boot_root}"
+        return f"STATUS=Standing by for {self._config.server.address}"
+
     def _record(self, event: Event) -> None:
+        if isinstance(event, AddressMoved):
+            systemd.notify(self._status())
         line = self._journal.line(event, time.monotonic())
         if line is None:
             return
@@ -158,18 +170,33 @@ def start_block(config: Config, services: Services, origin: str) -> list[tuple[s
     block.append(
         ("TFTP", f"udp {tftp.port}{on}{ports}, tree {config.boot_root}" if tftp.enabled else "off: tftp.enabled")
     )
-    block.append(("ProxyDHCP", f"udp {dhcp.port}{on}" if dhcp.mode == "proxy" else f'off: dhcp.mode is "{dhcp.mode}"'))
+    if dhcp.mode == "server":
+        block.append(("DHCP", services.dhcp_port))
+    else:
+        proxied = dhcp.mode == "proxy"
+        block.append(("ProxyDHCP", services.dhcp_port + on if proxied else f'off: dhcp.mode is "{dhcp.mode}"'))
     block.append(("HTTP", f"tcp {http.port}{on}" if http.enabled else "off: http.enabled"))
     block.append(("NFS", services.nfs.word))
+    if config.netconsole.enabled:
+        port = config.netconsole.port
+        block.append(("netconsole", f"udp {port}{on}; in bootloaders: {netconsole_line(port, _one(services, config))}"))
     block.append(("data", str(config.data)))
     return block
+
+
+def _one(services: Services, config: Config) -> str:
+    """Name an address of this host for a bootloader's settings; empty where that is not one alone."""
+    if config.server.address != "auto":
+        return config.server.address
+    primary = [link.primary for link in services.watch.links.serving(config.server.interfaces) if link.primary]
+    return str(primary[0].ip) if len(primary) == 1 else ""
 
 
 def _told(config: Config, services: Services) -> list[str]:
     links = services.watch.links
     if config.server.address != "auto":
-        held = any(str(own.ip) == config.server.address for link in links.by_index.values() for own in link.addresses)
-        return [config.server.address + ("" if held else " (not on this host now: DHCP stays silent until it is)")]
+        elsewhere = " (standby: it is not on this host now, and DHCP stays silent until it is)"
+        return [config.server.address + ("" if services.holds_address() else elsewhere)]
     told = [f"{link.primary.ip} on {link.name}" for link in links.serving(config.server.interfaces) if link.primary]
     return told or ["nothing yet: no interface is up with an IPv4 address; it will be noticed when one comes"]
 
