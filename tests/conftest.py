@@ -15,7 +15,20 @@ from support import Daemon, free_port, loopback_config
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+GUESTS = "guests"
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, as they share what it started, and begin with those that take longest."""
+    items.sort(key=lambda item: _group(item) != GUESTS)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    # Server guests serve all of their tests one after the other.
+    return GUESTS if item.path.match("lab/test_nfs_*.py") else str(item.path)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -69,10 +69,11 @@ class Daemon:
     process: subprocess.Popen[bytes] | None = None
     tftp_port: int = 69
     http_port: int = 80
+    shared: Path | None = None  # a data directory that is not its own alone
 
     @property
     def data(self) -> Path:
-        return self.folder / "data"
+        return self.shared or self.folder / "data"
 
     @property
     def settings(self) -> Path:

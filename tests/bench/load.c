@@ -4,7 +4,7 @@
  *   ./load HOST PORT SCRIPT [-c CLIENTS] [-n RUNS] [-b BLKSIZE] [-w WINDOWSIZE] [-t TIMEOUT_MS] [-d DEADLINE_S] [-r RATE]
  *
  * A line of SCRIPT is a letter and a name: G gets a file, P asks for its size and leaves with "Early terminate" as Pi
- * firmware does, M expects that it is missing. %d in a name becomes the client's number. RUNS runs of the script are
+ * firmware does, M expects that it is missing. %d or %08d in a name becomes the client's number. RUNS runs of the script are
  * done by CLIENTS clients side by side; each request leaves from a socket of its own. Prints one JSON object; times are
  * those of whole runs, in milliseconds. Without -r each client begins its next run at once; with it RATE runs a second
  * begin, whatever the answers do, and their times count from when they were due. Content is not looked at, sizes are (-e BYTES of one run's G files).

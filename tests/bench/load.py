@@ -75,7 +75,8 @@ class Load:
 
     def request(self, client: Client) -> None:
         """Put the request on the wire."""
-        strings = [self.script[client.step][1].replace("%d", str(client.number)), "octet", "tsize", "0"]
+        name = self.script[client.step][1].replace("%d", str(client.number)).replace("%08d", f"{client.number:08d}")
+        strings = [name, "octet", "tsize", "0"]
         strings += ["blksize", str(self.options.b)]
         if self.options.w > 1:
             strings += ["windowsize", str(self.options.w)]

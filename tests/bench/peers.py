@@ -42,6 +42,27 @@ def pinetboot(tree: Path, port: int, *, data_ports: str = "") -> list[str]:
     return [sys.executable, "-m", "pinetboot", "serve", "--config", str(settings)]
 
 
+# The same daemon, with nobody who keeps timelines, counts events, or watches new generations.
+_UNOBSERVED = """
+from pinetboot.cli import main
+from pinetboot.fleet.fallback import Fallbacks
+from pinetboot.observe.tally import Tally
+from pinetboot.observe.watch import BootWatch
+for kind in (BootWatch, Tally, Fallbacks):
+    kind.take = lambda *_: None
+main()
+"""
+
+
+def observed() -> list[Peer]:
+    """List pinetboot as it is, and with nobody who looks at what happens."""
+
+    def unobserved(tree: Path, port: int) -> list[str]:
+        return [sys.executable, "-c", _UNOBSERVED, *pinetboot(tree, port)[3:]]
+
+    return [Peer("pinetboot", pinetboot), Peer("pinetboot, unobserved", unobserved)]
+
+
 def all_peers() -> list[Peer]:
     """List pinetboot and every peer, installed or not."""
     hpa, atftpd, dnsmasq = _found("in.tftpd"), _found("atftpd"), _found("dnsmasq")

@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import Running, all_peers, start
+from peers import Peer, Running, all_peers, observed, start
 
 HERE = Path(__file__).parent
 MB = 1_000_000
@@ -98,6 +98,14 @@ _BOOT_BYTES = sum(_PI4_FILES[line[2:]] for line in _PI4.splitlines() if line[0] 
 STORMS = [
     Load("boot storm, 200 Pis of 40 MB", _PI4.replace(" ", " pi%d/"), 200, 200, expected=_BOOT_BYTES, deadline_s=240)
 ]
+# Each client is a Pi by its serial, so that whoever keeps timelines has something to keep.
+OBSERVED = [
+    Load("lock-step, 24 Pis", f"G %08d/{MIDDLE}\n", 24, 24, expected=MIDDLE_SIZE),
+    Load("window 16, 24 Pis", f"G %08d/{MIDDLE}\n", 24, 48, 16, expected=MIDDLE_SIZE),
+    Load("missing file, 100 Pis", "M %08d/nothing-here\n", 100, 20_000, expected=0),
+    Load("6-byte file, 24 Pis", "G %08d/six\n", 24, 5_000, expected=6),
+    Load("boot storm, 100 Pis", _PI4.replace(" ", " %08d/"), 100, 100, expected=_BOOT_BYTES, deadline_s=240),
+]
 MANY = [Load("lock-step, 500 clients", f"G {MIDDLE}\n", 500, 500, expected=MIDDLE_SIZE)]
 
 
@@ -108,13 +116,15 @@ def main() -> None:
     arguments.add_argument("--only", help="loads whose name holds this")
     arguments.add_argument("--peer", action="append", help="servers whose name holds this; may be given again")
     arguments.add_argument("--storm", action="store_true", help="also 500 clients, and 200 Pis at once")
+    arguments.add_argument("--observed", action="store_true", help="pinetboot alone, with and without timelines")
     arguments.add_argument("--busy", action="store_true", help="keep one core busy meanwhile")
     arguments.add_argument("--json", action="store_true", help="print every round's figures")
     chosen = arguments.parse_args()
-    loads = [load for load in LOADS + (MANY + STORMS if chosen.storm else []) if (chosen.only or "") in load.name]
+    loads = OBSERVED if chosen.observed else LOADS + (MANY + STORMS if chosen.storm else [])
+    loads = [load for load in loads if (chosen.only or "") in load.name]
     with tempfile.TemporaryDirectory(prefix="pinetboot-bench-") as folder:
         tree, generator = _prepare(Path(folder))
-        servers = _start_all(tree, chosen.peer)
+        servers = _start_all(tree, observed() if chosen.observed else all_peers(), chosen.peer)
         hog = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if chosen.busy else None
         try:
             figures = _measure(loads, servers, generator, chosen.rounds)
@@ -141,10 +151,10 @@ def _prepare(folder: Path) -> tuple[Path, list[str]]:
     for name, size in _PI4_FILES.items():
         (tree / name).write_bytes(os.urandom(size))
     for number in range(200):
-        own = tree / f"pi{number}"
-        own.mkdir()
-        for name in _PI4_FILES:
-            (own / name).hardlink_to(tree / name)
+        for own in (tree / f"pi{number}", tree / f"{number:08d}"):
+            own.mkdir()
+            for name in (*_PI4_FILES, MIDDLE, "six"):
+                (own / name).hardlink_to(tree / name)
     return tree, generator
 
 
@@ -158,9 +168,9 @@ def _generator(folder: Path) -> list[str]:
     return [str(program)]
 
 
-def _start_all(tree: Path, wanted: list[str] | None) -> list[Running]:
+def _start_all(tree: Path, peers: list[Peer], wanted: list[str] | None) -> list[Running]:
     servers = []
-    for peer in all_peers():
+    for peer in peers:
         if wanted and not any(word in peer.name for word in wanted):
             continue
         if peer.command is None:
@@ -213,9 +223,9 @@ def _one(load: Load, server: Running, generator: list[str]) -> dict[str, float]:
 
 
 def _print(loads: list[Load], servers: list[Running], figures: list[dict[str, object]]) -> None:
-    heads = ["load", "server", "MB/s", "blocks/s", "answers/s", "CPU s/GB", "p50 ms", "p99 ms", "max ms"]
+    heads = ["load", "server", "MB/s", "blocks/s", "answers/s", "CPU s", "CPU s/GB", "p50 ms", "p99 ms", "max ms"]
     print("| " + " | ".join([*heads, "retries", "failed", "peak MiB"]) + " |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for load in loads:
         for server in servers:
             own = [f for f in figures if f["load"] == load.name and f["server"] == server.peer.name]
@@ -224,7 +234,8 @@ def _print(loads: list[Load], servers: list[Running], figures: list[dict[str, ob
                 return statistics.median(float(str(figure[key])) for figure in own)
 
             cells = [load.name, server.peer.name, f"{median('MBps'):.1f}", f"{median('blocks_per_s'):.0f}"]
-            cells += [f"{median('answers_per_s'):.0f}", f"{median('cpu_s_per_GB'):.2f}", f"{median('ms_p50'):.1f}"]
+            cells += [f"{median('answers_per_s'):.0f}", f"{median('cpu_s'):.2f}", f"{median('cpu_s_per_GB'):.2f}"]
+            cells.append(f"{median('ms_p50'):.1f}")
             cells += [f"{median('ms_p99'):.1f}", f"{median('ms_max'):.1f}", f"{median('retries'):.0f}"]
             cells += [f"{median('failed'):.0f}", f"{median('peak_MiB'):.0f}"]
             print("| " + " | ".join(cells) + " |")

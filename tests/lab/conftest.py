@@ -14,7 +14,8 @@ from support import require, require_root
 
 HERE = Path(__file__).parent
 # What takes too long for every run is run on demand, rather than skipped.
-collect_ignore = [] if os.environ.get("PINETBOOT_LAB") == "full" else ["test_nfs_pi_kernel.py"]
+_FULL = os.environ.get("PINETBOOT_LAB") == "full"
+collect_ignore = [] if _FULL else ["test_nfs_pi_kernel.py", "test_dhcp_kernel.py"]
 _SHARED: list[Netboot] = []
 
 

@@ -209,7 +209,9 @@ def _generations(data: Path, folder: Path) -> None:
     seed = data / "cloud-init" / SEED
     seed.mkdir()
     (seed / "user-data").write_text(USER_DATA)
-    there = f'mount -t tmpfs lab /srv && mkdir {DATA} && mount --bind "$0" {DATA} && exec "$@"'
+    mounted = f'mount -t tmpfs lab /srv && mkdir {DATA} && mount --bind "$0" {DATA}'
+    # Whoever does not hold the address that Pis are told keeps no fleet.
+    there = f'{mounted} && ip link set lo up && ip address add {SERVER}/24 dev lo && exec "$@"'
     private = ("unshare", "--mount", "--net", "sh", "-c", there, str(data))
     daemon = Daemon(folder / "maker", FLEET_SETTINGS, flags=("--data", DATA), inside=private)
     daemon.start()

@@ -63,6 +63,25 @@ class Lan:
         _ip("netns", "add", self.namespace(host))
         self.made.append(host)
 
+    def bridge(self, name: str) -> None:
+        """Add another bridge to the switch: a LAN of its own."""
+        self.ip(SWITCH, "link", "add", name, "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+        self.ip(SWITCH, "link", "set", name, "up")
+
+    def plug(self, host: str, bridge: str) -> None:
+        """Put a host's cable into another bridge."""
+        self.ip(SWITCH, "link", "set", host, "master", bridge)
+
+    def wire(self, host: str, interface: str, bridge: str, *addresses: str) -> None:
+        """Give a host one more interface, with a cable to a bridge."""
+        other = ("peer", "name", interface, "netns", self.namespace(host))
+        port = f"{host[:9]}-{interface}"
+        self.ip(SWITCH, "link", "add", port, "type", "veth", *other)
+        self.ip(SWITCH, "link", "set", port, "master", bridge, "up")
+        self.ip(host, "link", "set", interface, "up")
+        for address in addresses:
+            self.ip(host, "address", "add", address, "dev", interface)
+
     def tap(self) -> str:
         """Give the bridge one more port, for a virtual machine that runs in the switch's namespace; its name."""
         name = f"tap{self.taps}"
@@ -133,10 +152,10 @@ class Lan:
         finally:
             os.close(home)
 
-    def serve(self, config: str = "") -> Daemon:
-        """Start `pinetboot serve` on the host `server`, with the ports that Pis know."""
+    def serve(self, config: str = "", host: str = "server", shared: Path | None = None) -> Daemon:
+        """Start `pinetboot serve` on a host, with the ports that Pis know; its data directory may be `shared`."""
         folder = self.folder / f"daemon-{len(self.daemons)}"
-        daemon = Daemon(folder, f"[server]\nstop_s = 1\n{config}", inside=self.command("server"))
+        daemon = Daemon(folder, f"[server]\nstop_s = 1\n{config}", inside=self.command(host), shared=shared)
         self.daemons.append(daemon)
         return daemon.start()
 

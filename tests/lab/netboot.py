@@ -139,8 +139,8 @@ class Netboot:
         return self.server.tries(f"cd / && PYTHONPATH=/site python3 -m pinetboot {quoted}", _COMMAND_S)
 
     def check(self) -> list[dict[str, str]]:
-        """Ask `pinetboot check --json`: its findings."""
-        code, output = self.pinetboot("check", "--json")
+        """Ask `pinetboot check --files --json`: its findings."""
+        code, output = self.pinetboot("check", "--files", "--json")
         assert code in {0, 1}, output
         told = json.loads(output[output.index("{") :])
         assert told["ok"] is (code == 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from golden import SPOKEN
 from support import require
 
 from pinetboot.demo import tree
@@ -27,71 +28,6 @@ ROUTER = "10.55.0.1"
 EVERYONE = b"\xff" * 6
 ETH_P_IP = 0x0800
 UDP = 17
-
-# Reference 2.1, the area of options as it is on the wire.
-_CLASS = "3c20" + b"PXEClient:Arch:00000:UNDI:002001".hex()
-_UNDI = "5d020000 5e03010201"
-ROM_OPTIONS = bytes.fromhex(
-    "63825363 350101 370c2b3c438081828384858687 42" + _UNDI + "6111 00 44444444444444444444444444444444" + _CLASS + "ff"
-)
-BOOTCODE_OPTIONS = bytes.fromhex(
-    "63825363 350101 370e2b3c438081828384858687 420103"
-    + _UNDI
-    + "6111 00 f2c08572f2c08572f2c08572f2c08572"
-    + _CLASS
-    + "ff"
-)
-EEPROM_OPTIONS = bytes.fromhex(
-    "63825363 350101 370e01032b3c42438081828384858687"
-    + _UNDI
-    + "6111 00 525069341131a000322ef8ed1045155b"
-    + _CLASS
-    + "ff"
-)
-
-
-@dataclass(frozen=True)
-class Discover:
-    """A DISCOVER as a model sends it; `due_s` is when its answers have to come, counted from it."""
-
-    xid: str
-    mac: str
-    options: bytes
-    size: int
-    machine: str
-    due_s: tuple[float, ...]
-
-    @property
-    def payload(self) -> bytes:
-        header = bytes.fromhex("01010600" + self.xid) + bytes(20) + bytes.fromhex(self.mac) + bytes(10 + 64 + 128)
-        return header + self.options
-
-    @property
-    def offer(self) -> bytes:
-        """What reference 2.6 wants as the answer of 10.55.0.2, written out."""
-        header = bytes.fromhex(
-            "02010600" + self.xid + "0000 8000"  # secs 0, flags: broadcast
-            "00000000 00000000 0a370002 00000000"  # ciaddr, yiaddr, siaddr, giaddr
-        )
-        named = bytes.fromhex(self.mac) + bytes(10) + bytes(64) + bytes(128)
-        options = bytes.fromhex(
-            "63825363 350102 36040a370002 3c09505845436c69656e74"
-            "6111" + self.machine + "4209 31302e35352e302e32"
-            "2b23 060103 0a0400505845 091700001452617370626572727920506920426f6f74202020 ff"
-            "ff"
-        )
-        return header + named + options
-
-
-DISCOVERS = {
-    "the ROM of a Pi 3B": Discover("26f30339", "b827ebe7d0c1", ROM_OPTIONS, 320, "00" + "44" * 16, (0.6, 1.2)),
-    "a Pi 3B+ or bootcode.bin": Discover(
-        "26f30339", "b827eb85c0f2", BOOTCODE_OPTIONS, 322, "00" + "f2c08572" * 4, (0.0,)
-    ),
-    "a Pi 4 or 5": Discover(
-        "5ab07d11", "dca6322ef8ed", EEPROM_OPTIONS, 322, "00525069341131a000322ef8ed1045155b", (0.0,)
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -143,7 +79,7 @@ def datagrams(sock: socket.socket, for_s: float) -> list[Heard]:
     return heard
 
 
-def broadcast_frame(mac: str, payload: bytes) -> bytes:
+def broadcast_frame(mac: bytes, payload: bytes) -> bytes:
     """Wrap a DISCOVER as the ROM does: TTL 128, id 0, no UDP checksum."""
     udp = struct.pack("!HHHH", 68, 67, 8 + len(payload), 0) + payload
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 128, UDP, 0, bytes(4), b"\xff" * 4)
@@ -151,7 +87,7 @@ def broadcast_frame(mac: str, payload: bytes) -> bytes:
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     header = header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:]
-    return EVERYONE + bytes.fromhex(mac) + struct.pack("!H", ETH_P_IP) + header + udp
+    return EVERYONE + mac + struct.pack("!H", ETH_P_IP) + header + udp
 
 
 @pytest.mark.parametrize(("model", "serial"), [("pi4", tree.PI4), ("pi5", tree.PI5)])
@@ -190,17 +126,16 @@ def files_below(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("who", DISCOVERS)
-def test_the_offer_is_the_reference_s_byte_for_byte_and_comes_when_the_model_can_take_it(lan: Lan, who: str) -> None:
-    discover = DISCOVERS[who]
-    assert len(discover.payload) == discover.size
+@pytest.mark.parametrize("model", SPOKEN)
+def test_the_offer_is_the_reference_s_byte_for_byte_and_comes_when_the_model_can_take_it(lan: Lan, model: str) -> None:
+    spoken = SPOKEN[model]
     lan.serve()
     with wire(lan, "pi") as sock:
         asked = time.monotonic()
-        sock.send(broadcast_frame(discover.mac, discover.payload))
+        sock.send(broadcast_frame(spoken.mac, spoken.discover))
         answers = datagrams(sock, 2.0)
-    assert [answer.payload.hex(" ") for answer in answers] == [discover.offer.hex(" ")] * len(discover.due_s)
-    for answer, due_s in zip(answers, discover.due_s, strict=True):
+    assert [answer.payload.hex(" ") for answer in answers] == [spoken.offer.hex(" ")] * len(spoken.due_s)
+    for answer, due_s in zip(answers, spoken.due_s, strict=True):
         assert answer.source == (SERVER, 67)
         assert answer.destination == ("255.255.255.255", 68)
         assert (answer.from_mac, answer.to_mac) == (lan.mac("server"), EVERYONE)
@@ -225,9 +160,8 @@ def test_a_client_that_is_no_pi_gets_its_lease_and_never_hears_of_pinetboot(lan:
     assert lan.mac("router") in senders
     assert lan.mac("server") not in senders
     # The same ear hears pinetboot well enough once a Pi asks.
-    discover = DISCOVERS["a Pi 4 or 5"]
     with wire(lan, "client") as ear, wire(lan, "pi") as pi:
-        pi.send(broadcast_frame(discover.mac, discover.payload))
+        pi.send(broadcast_frame(SPOKEN["pi4"].mac, SPOKEN["pi4"].discover))
         assert lan.mac("server") in {answer.from_mac for answer in datagrams(ear, 0.5)}
 
 

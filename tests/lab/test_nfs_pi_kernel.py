@@ -5,65 +5,21 @@ Its building takes minutes: run with PINETBOOT_LAB=full alone. It is kept betwee
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import debian
 import pytest
+from lab import pikernel
 from lab.estate import BARE, DATA, SERVER, report
 from lab.netboot import UP, Netboot
-from support import require
 
 pytestmark = pytest.mark.timeout(3600)
-
-SOURCE = "linux-source-6.1"
-_BUILD_S = 2400.0
-_UNPACK_S = 300.0
-# As in bcm2711_defconfig where it is about the network; the rest is what QEMU's PC needs.
-_BUILTIN = """
-64BIT ACPI AIO BINFMT_ELF BINFMT_SCRIPT BLK_DEV BLK_DEV_LOOP BLOCK BUG DEVTMPFS EPOLL EVENTFD EXT4_FS FHANDLE
-FILE_LOCKING FUTEX HIGH_RES_TIMERS INET INOTIFY_USER IP_PNP IP_PNP_DHCP MAGIC_SYSRQ MULTIUSER NET NETDEVICES
-NETWORK_FILESYSTEMS NET_CORE NFS_FS NFS_V3 NFS_V4 NFS_V4_1 NFS_V4_2 NO_HZ_IDLE OVERLAY_FS PACKET PCI POSIX_TIMERS PRINTK
-PROC_FS PROC_SYSCTL ROOT_NFS RTC_CLASS SERIAL_8250 SERIAL_8250_CONSOLE SHMEM SIGNALFD SYSFS TIMERFD TMPFS TTY UNIX
-UNIX98_PTYS VIRTIO_MENU VIRTIO_NET VIRTIO_PCI
-"""
-_OFF = "EMBEDDED EXPERT SPECULATION_MITIGATIONS"
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Path:
-    """Build the kernel out of Debian's own source, once for all test runs of this user."""
-    require("bc", "bison", "flex", "gcc", "make", "tar", "xz")
-    if not Path("/usr/include/gelf.h").exists():
-        pytest.skip("not installed: libelf-dev, for the objtool of the kernel's build")
-    config = "".join(f"CONFIG_{name}=y\n" for name in _BUILTIN.split())
-    config += "".join(f"# CONFIG_{name} is not set\n" for name in _OFF.split())
-    kept = debian.cache() / f"lab-pi-kernel-{hashlib.sha256(config.encode()).hexdigest()[:12]}"
-    if not kept.is_file():
-        (source,) = (debian.packages(f"lab-{SOURCE}", [SOURCE], within_s=_UNPACK_S) / "usr/src").glob("*.tar.xz")
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            tree = Path(folder)
-            subprocess.run(["tar", "-xJf", source, "--strip-components=1"], cwd=tree, check=True, timeout=_UNPACK_S)
-            (tree / "lab.config").write_text(config)
-            whole = os.environ | {"KCONFIG_ALLCONFIG": "lab.config"}
-            run(tree, "make", "ARCH=x86_64", "allnoconfig", environment=whole)
-            made = (tree / ".config").read_text().splitlines()
-            missing = [name for name in ("IP_PNP_DHCP", "ROOT_NFS", "NFS_V4_2") if f"CONFIG_{name}=y" not in made]
-            assert not missing, missing
-            run(tree, "make", "ARCH=x86_64", f"-j{os.cpu_count()}", "bzImage")
-            (tree / "arch/x86/boot/bzImage").rename(kept)
-    return kept
-
-
-def run(tree: Path, *command: str, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, cwd=tree, capture_output=True, text=True, timeout=_BUILD_S, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Build the kernel, once for all test runs of this user."""
+    return pikernel.build()
 
 
 @pytest.fixture
