@@ -19,6 +19,7 @@ GUESTS = "guests"
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
 
 
+@pytest.hookimpl(tryfirst=True)  # the groups are read by a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, as they share what it started, and begin with those that take longest."""
     items.sort(key=lambda item: _group(item) != GUESTS)

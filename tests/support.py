@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -41,12 +42,21 @@ def without_privileges() -> list[str]:
     return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
 
 
+# Below the ports that the kernel gives to clients, and apart for each process that runs tests beside this one.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_PORTS = itertools.cycle(range(20000 + 1500 * _WORKER, 21500 + 1500 * _WORKER))
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Find a port on loopback that nobody uses."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    """Find a port on loopback that nobody uses, and that is not given again soon."""
+    for port in _PORTS:
+        with socket.socket(socket.AF_INET, kind) as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
+    raise AssertionError("a cycle has no end")
 
 
 def wait_until(true: Any, within_s: float = 10.0) -> Any:
