@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support import Daemon, free_port, loopback_config
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # A busy machine takes its time over an example; that is no fault of the code under test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,17 +21,23 @@ GUESTS = "guests"
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
 
 
-@pytest.hookimpl(tryfirst=True)  # the groups are read by a hook of the same name
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Keeps a file's tests in one process, as they share what it started; all that use server guests count as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return GUESTS if "lab/test_nfs_" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Hand whole files to the processes that run tests."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, as they share what it started, and begin with those that take longest."""
-    items.sort(key=lambda item: _group(item) != GUESTS)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    # Server guests serve all of their tests one after the other.
-    return GUESTS if item.path.match("lab/test_nfs_*.py") else str(item.path)
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: "lab/test_nfs_" not in item.nodeid)
 
 
 @pytest.hookimpl(wrapper=True)
