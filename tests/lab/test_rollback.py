@@ -185,33 +185,32 @@ def test_one_that_comes_online_in_time_stays(lan: Lan) -> None:
     assert not home.said(BACK)
 
 
-def test_when_the_older_one_fails_as_well_it_says_so_and_stops(lan: Lan) -> None:
-    home = Home(lan)
-    home.boots(2)
-    home.boot()
-    home.boots(1)
-    home.boot()
-    told = (
-        "generation 1, to which it was sent back, was not online within 4 s either; nothing more is changed by itself"
-    )
-    assert wait_until(lambda: [one for one in home.said("Pi not as it should be") if one["why"] == told], 15)
-    home.boot()
-    assert not wait_until(lambda: home.booted() != 1, AFTER_S + 2)
-    assert len(home.said(BACK)) == 1
-
-
-def test_a_rehearsal_on_the_server_and_a_look_from_elsewhere_change_nothing(lan: Lan) -> None:
-    home = Home(lan)
-    home.boots(2)
-    command = [sys.executable, "-m", "pinetboot", "rehearse", "--no-dhcp", "--server", SERVER, "--serial", SERIAL]
-    assert lan.run("server", *command, within_s=40).returncode == 0
-    lan.address("client", "10.55.0.50/24")
-    assert lan.run("client", "curl", "-s", f"tftp://{SERVER}/{SERIAL}/config.txt").returncode == 0
-    assert not wait_until(lambda: home.booted() != 2 or home.said(BACK), AFTER_S + 2)
-
-
-# A boot that is under way is waited for, which takes two minutes.
+# Each waits for a minute; the last for a boot that is under way, two minutes.
 if os.environ.get("PINETBOOT_LONG_TESTS"):
+
+    def test_when_the_older_one_fails_as_well_it_says_so_and_stops(lan: Lan) -> None:
+        home = Home(lan)
+        home.boots(2)
+        home.boot()
+        home.boots(1)
+        home.boot()
+        told = (
+            "generation 1, to which it was sent back, was not online within 4 s either; "
+            "nothing more is changed by itself"
+        )
+        assert wait_until(lambda: [one for one in home.said("Pi not as it should be") if one["why"] == told], 15)
+        home.boot()
+        assert not wait_until(lambda: home.booted() != 1, AFTER_S + 2)
+        assert len(home.said(BACK)) == 1
+
+    def test_a_rehearsal_on_the_server_and_a_look_from_elsewhere_change_nothing(lan: Lan) -> None:
+        home = Home(lan)
+        home.boots(2)
+        command = [sys.executable, "-m", "pinetboot", "rehearse", "--no-dhcp", "--server", SERVER, "--serial", SERIAL]
+        assert lan.run("server", *command, within_s=40).returncode == 0
+        lan.address("client", "10.55.0.50/24")
+        assert lan.run("client", "curl", "-s", f"tftp://{SERVER}/{SERIAL}/config.txt").returncode == 0
+        assert not wait_until(lambda: home.booted() != 2 or home.said(BACK), AFTER_S + 2)
 
     @pytest.mark.timeout(240)
     def test_a_broken_generation_gives_way_once_no_boot_is_under_way(lan: Lan) -> None:
