@@ -152,7 +152,7 @@ ROUTES = {
     "atftp": Route(
         "atftp --tftp-timeout 1 --option 'blksize 64' --option 'windowsize 32' -g -r {name} -l {local} {host} {port}",
         "all-64",
-        timeout_s=0.05 if LONG else 0.02,
+        timeout_s=0.05,
         spared=3,
     ),
     # Without options, for curl asks for a `timeout` of 6 s among them, and the daemon keeps to what was asked
