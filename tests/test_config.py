@@ -19,76 +19,8 @@ from pinetboot.net.addresses import PortRange
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Every key with its default, as users read it.
-DOCUMENTED = """
-[server]
-address = "auto"          # what clients are told; "auto": the address the request came in on; or a VIP
-interfaces = []           # where DHCP listens, and whose addresses are announced; default: all up with IPv4
-stop_s = 10               # how long running transfers may finish at stop
-data = "/srv/pinetboot"
-log_format = "auto"       # auto | console | json
-log_level = "info"
-
-[tftp]
-enabled = true
-port = 69
-data_ports = ""           # "5000-5010": every transfer leaves from this range
-root = ""                 # default <data>/boot
-max_blksize = 0           # 0: what fits one frame of the interface towards the client
-max_windowsize = 64
-timeout_s = 2.0           # first retransmission; backs off
-retries = 5
-cache_mib = 256
-max_transfers = 4096
-max_transfers_per_address = 2048
-
-[dhcp]
-mode = "proxy"            # proxy | server | off
-port = 67
-pxe_menu = "Raspberry Pi Boot   "
-range = ""                # server mode: "10.55.0.100-10.55.0.199"
-lease_s = 3600
-router = ""               # server mode, with dns = []; it serves the interface whose network holds `range`
-dns = []
-allow_other_server = false
-rom_offers_s = [0.6, 1.2] # when the Pi 3B ROM is answered
-
-[http]
-enabled = true
-port = 80
-
-[nfs]
-mode = "auto"             # auto | exports | daemons | external | off
-address = ""              # external: the NFS server's own address and the path it knows our data under;
-path = ""
-options = "rw,sync,no_subtree_check,no_root_squash"
-versions = [3, 4]
-clients = ""              # "10.0.0.0/24": may mount any Pi's root; default: each Pi's own address alone
-threads = 8
-mountd_port = 32767
-statd_port = 32765
-lockd_port = 32768
-
-[pxe]                     # machines that are no Pi, by client architecture (RFC 4578)
-"0" = "lpxelinux.0"
-"7" = "bootx64.efi"
-"11" = "bootaa64.efi"
-
-[fleet]
-adopt = "manual"          # auto: an unknown Pi is given the default image the first time it asks
-default_image = ""
-keep_generations = 2
-rollback_after_s = 0
-
-[images]
-list_url = "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json"
-
-[netconsole]
-enabled = false
-port = 6666
-
-[boot_img]
-key_file = ""             # RSA-2048 private key that signs boot.img
-"""
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
+DOCUMENTED = PAGE.read_text().partition("```toml\n")[2].partition("```")[0]
 
 
 def built(text: str) -> Config:
