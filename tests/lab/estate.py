@@ -6,7 +6,6 @@ finds the data directory where the guest will have it; under emulation that woul
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -124,25 +123,26 @@ class Estate:
         require("cpio", "dnsmasq", "ip", "mke2fs", "mmdebstrap", "qemu-system-x86_64", "ss", "unshare")
         if not Path("/dev/net/tun").exists():
             pytest.skip("guests need /dev/net/tun")
-        root = _timed("a whole Debian", guestroot.whole)
+        root = timed("a whole Debian", guestroot.whole)
         small_initrd = folder / "small-initrd"
         guestroot.small_initrd(small_initrd, root, _busybox(root))
         archive = folder / "server.cpio"
-        _timed("the server's initramfs", lambda: guestroot.server(archive))
+        timed("the server's initramfs", lambda: guestroot.server(archive))
         data = folder / "data"
         for name in ("boot", "cloud-init"):
             (data / name).mkdir(parents=True)
-        _timed("the images", lambda: _images(data, folder, root, small_initrd))
-        _timed("the first generations", lambda: _generations(data, folder))
+        timed("the images", lambda: _images(data, folder, root, small_initrd))
+        timed("the first generations", lambda: _generations(data, folder))
         # Its generation is what matters; a copy less makes the disk faster to make.
         shutil.rmtree(data / "images" / CLOUD.image / "root")
         disk = folder / "data.ext4"
-        _timed("the data disk", lambda: _disk(data, disk))
+        timed("the data disk", lambda: guestroot.ext4(data, disk, 1 << 30))
         shutil.rmtree(data)
         return cls(guestroot.kernel(root), archive, small_initrd, disk)
 
 
-def _timed(what: str, work: Callable[[], T]) -> T:
+def timed(what: str, work: Callable[[], T]) -> T:
+    """Do a piece of work, and keep how long it took."""
     began = time.monotonic()
     result = work()
     report(f"{what}: {time.monotonic() - began:.1f} s")
@@ -220,14 +220,3 @@ def _generations(data: Path, folder: Path) -> None:
         assert made, daemon.text
     finally:
         daemon.stop()
-
-
-def _disk(data: Path, made: Path) -> None:
-    """Make an ext4 file system of a directory, without mounting it, with room for more."""
-    size = sum(found.lstat().st_blocks * 512 for found in data.rglob("*"))
-    with made.open("wb") as file:
-        os.truncate(file.fileno(), size * 2 + (1 << 30))
-    done = subprocess.run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-d", data, made], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ own, or a whole one with systemd and cloud-init.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -119,18 +120,87 @@ _MASKED = (
 )
 
 
+# What a host that serves has no use for, and what only takes its time.
+_NOT_ON_A_HOST = (
+    "boot",
+    "etc/cloud",
+    "usr/lib/modules",
+    "usr/lib/klibc",
+    "usr/lib/apt",
+    "usr/lib/python3",
+    "usr/lib/udev/hwdb.bin",
+    "usr/lib/udev/hwdb.d",
+    "usr/lib/x86_64-linux-gnu/perl",
+    "usr/lib/x86_64-linux-gnu/perl-base",
+    "usr/share",
+    "var/cache",
+    "var/lib/apt",
+    "var/lib/dpkg",
+)
+_IDLE = (
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "cloud-config.service",
+    "cloud-final.service",
+    "cloud-init-hotplugd.socket",
+    "cloud-init-local.service",
+    "cloud-init.service",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty-static.service",
+    "getty@tty1.service",
+    "nfs-blkmap.service",
+    "nfs-idmapd.service",
+    "nfsdcld.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
+    "systemd-binfmt.service",
+    "systemd-firstboot.service",
+    "systemd-logind.service",
+    "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-repart.service",
+    "systemd-sysctl.service",
+    "systemd-sysusers.service",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-udev-trigger.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd.service",
+    "systemd-update-utmp-runlevel.service",
+    "systemd-update-utmp.service",
+    "systemd-user-sessions.service",
+)
+
+
 def whole() -> Path:
     """Get the whole Debian: kernel, initramfs-tools' initrd, systemd, cloud-init, NFS server and client."""
     require_root()
     require("mmdebstrap", "cpio")
     recipe = hashlib.sha256(repr((PACKAGES, _NO_TEXTS)).encode()).hexdigest()[:12]
     kept = debian.cache() / f"lab-{debian.RELEASE}-{recipe}"
+    # Tests in another process may want it at the same time.
+    with (kept.parent / f"{kept.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _make_whole(kept)
+    return kept
+
+
+def _make_whole(kept: Path) -> None:
     if not kept.is_dir():
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             made = Path(folder) / "root"
             debian.bootstrap(made, "minbase", PACKAGES, [f"--dpkgopt={text}" for text in _NO_TEXTS], _BOOTSTRAP_S)
             made.rename(kept)
-    return kept
 
 
 def release(root: Path) -> str:
@@ -201,6 +271,25 @@ def complete(target: Path, told: str) -> None:
     (target / "boot/firmware").mkdir(parents=True)
 
 
+def host(target: Path, services: Path) -> None:
+    """Make the root of a host with systemd, an NFS server and Python, on 10.55.0.2, and the units in `services`."""
+    source = whole()
+    _copy_some(source, target, _NOT_ON_A_HOST)
+    _add_modules(source, target)
+    _install(GUESTS / "agent", target / "usr/local/sbin/agent")
+    units = target / "etc/systemd/system"
+    for unit in services.iterdir():
+        shutil.copyfile(unit, units / unit.name)
+        (units / "multi-user.target.wants" / unit.name).symlink_to(f"../{unit.name}")
+    for name in _IDLE:
+        (units / name).unlink(missing_ok=True)
+        (units / name).symlink_to("/dev/null")
+    (target / "etc/hostname").write_text("server\n")
+    (target / "etc/machine-id").write_text(f"{7:032x}\n")
+    (target / "etc/fstab").write_text("")
+    (target / "etc/default/locale").unlink(missing_ok=True)
+
+
 def tiny(target: Path, busybox: Path, told: str) -> None:
     """Make a root that is busybox and our init, for any architecture."""
     for name in ("bin", "sbin", "etc", "proc", "sys", "dev", "run", "tmp", "var", "boot/firmware", "usr/local/sbin"):
@@ -222,6 +311,21 @@ def _copy(source: Path, target: Path, without: Iterable[str]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    for name in ("etc/resolv.conf", "etc/hostname"):
+        (target / name).unlink(missing_ok=True)
+
+
+def _copy_some(source: Path, target: Path, without: Iterable[str]) -> None:
+    """Copy a tree but for some parts of it, which are never read."""
+    target.mkdir()
+    left_out = [f"--exclude=./{name}" for name in without]
+    taken = subprocess.Popen(
+        ["tar", "--create", "--xattrs", "--directory", source, "--anchored", *left_out, "."], stdout=subprocess.PIPE
+    )
+    with taken:
+        put = ["tar", "--extract", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--preserve-permissions"]
+        subprocess.run([*put, "--directory", target], stdin=taken.stdout, check=True, timeout=200)
+    assert taken.returncode == 0
     for name in ("etc/resolv.conf", "etc/hostname"):
         (target / name).unlink(missing_ok=True)
 
@@ -252,13 +356,18 @@ def _install(source: Path, target: Path) -> None:
     target.chmod(0o755)
 
 
-def small_initrd(made: Path, root: Path, busybox: Path, names: Iterable[str] = CLIENT_MODULES) -> None:
-    """Pack our own small initrd, which does what a kernel with CONFIG_ROOT_NFS does, for the kernel of `root`."""
+def small_initrd(
+    made: Path, root: Path, busybox: Path, names: Iterable[str] = CLIENT_MODULES, init: str = "initrd-init"
+) -> None:
+    """Pack our own small initrd, which does what a kernel with CONFIG_ROOT_NFS does, for the kernel of `root`.
+
+    `init` is another of what this folder's guests begin with.
+    """
     with tempfile.TemporaryDirectory(dir=made.parent) as folder:
         stage = Path(folder)
         _install(busybox, stage / "bin/busybox")
         (stage / "bin/sh").symlink_to("busybox")
-        for source, target in (("initrd-init", "init"), ("agent", "agent"), ("udhcpc", "udhcpc")):
+        for source, target in ((init, "init"), ("agent", "agent"), ("udhcpc", "udhcpc")):
             _install(GUESTS / source, stage / target)
         inside = Path("lib/modules") / release(root)
         wanted = modules(root, names)
@@ -309,6 +418,17 @@ def archive(made: Path, tree: Path, without: Iterable[str] = ()) -> None:
         )
 
 
+def ext4(tree: Path, made: Path, room: int) -> None:
+    """Make an ext4 file system of a directory, without mounting it, with room for so many bytes and as much again."""
+    size = sum(found.lstat().st_blocks * 512 for found in tree.rglob("*"))
+    with made.open("wb") as file:
+        os.truncate(file.fileno(), size * 2 + room)
+    done = subprocess.run(
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, made], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def _names(tree: Path, without: set[str]) -> Iterator[str]:
     for folder, folders, files in os.walk(tree):
         inside = os.path.relpath(folder, tree)
@@ -327,8 +447,14 @@ def _names(tree: Path, without: set[str]) -> Iterator[str]:
 def site(target: Path) -> None:
     """Install pinetboot and all that it needs, as they are in the environment that the tests run in."""
     target.mkdir(parents=True)
+    dependencies(target)
+    shutil.copytree(Path(pinetboot.__file__).parent, target / "pinetboot", dirs_exist_ok=True)
+
+
+def dependencies(target: Path, *more: str) -> None:
+    """Install all that pinetboot needs, and these."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    for found in _needed(project["dependencies"]):
+    for found in _needed([*project["dependencies"], *more]):
         files = found.files
         assert files is not None, f"{found.name} does not say which files are its own"
         for name in files:
@@ -337,7 +463,6 @@ def site(target: Path) -> None:
                 if path.is_file():
                     (target / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(path, target / name)
-    shutil.copytree(Path(pinetboot.__file__).parent, target / "pinetboot", dirs_exist_ok=True)
 
 
 def _needed(wanted: Iterable[str]) -> list[metadata.Distribution]:

@@ -62,11 +62,16 @@ class Machine:
         memory: str = "1G",
         processors: int = 1,
         disks: Sequence[Path] = (),
+        reboots: bool = False,
     ) -> Machine:
-        """Start a PC with the agent on its second serial port. Its disks stay what they are, whatever it writes."""
+        """Start a PC with the agent on its second serial port. Its disks stay what they are, whatever it writes.
+
+        With `reboots` it goes on after a reboot, and finds on its disks what it wrote; else that is its end.
+        """
         ours, theirs = socket.socketpair()
         command = ["qemu-system-x86_64", "-accel", "tcg,tb-size=256", "-cpu", "max", "-m", memory]
-        command += ["-smp", str(processors), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+        command += ["-smp", str(processors), "-nodefaults", "-no-user-config", "-display", "none"]
+        command += [] if reboots else ["-no-reboot"]
         command += ["-chardev", f"file,id=log,path={self.log}", "-serial", "chardev:log"]
         command += ["-chardev", f"socket,id=agent,fd={theirs.fileno()}", "-serial", "chardev:agent"]
         command += ["-netdev", f"tap,id=lan,ifname={self.lan.tap()},script=no,downscript=no"]
@@ -89,14 +94,15 @@ class Machine:
         command += ["-device", f"virtio-net-pci,netdev=lan,mac={mac},romfile=,disable-legacy=on"]
         return self._start(command, ours, theirs)
 
-    def _start(self, command: list[str], ours: socket.socket, theirs: socket.socket) -> Machine:
+    def _start(self, command: list[str], ours: socket.socket, theirs: socket.socket, *more: socket.socket) -> Machine:
         self.log.unlink(missing_ok=True)
         self.heard.clear()
         self.agent = False
         whole = [*self.lan.command(SWITCH), "timeout", "--kill-after=5", str(LIFE_S), *command]
+        passed = [one.fileno() for one in (theirs, *more)]
         with theirs, (self.folder / f"{self.name}.qemu").open("wb") as output:
             self.process = subprocess.Popen(
-                whole, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[theirs.fileno()]
+                whole, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=passed
             )
         self.line = ours
         self.started = time.monotonic()
@@ -151,6 +157,16 @@ class Machine:
         self.line.sendall(base64.b64encode(command.encode()) + b"\n")
         code, _, output = self._hear(within_s, command).partition(b" ")
         return int(code), base64.b64decode(output).decode(errors="replace")
+
+    def reboot(self, within_s: float) -> Machine:
+        """Have systemd restart the machine, and wait for its agent."""
+        assert self.line is not None
+        self.line.sendall(base64.b64encode(b"systemctl --no-block reboot") + b"\n")
+        self.agent = False
+        # It may come to answer before it ends, or not.
+        while not self.agent:
+            self.agent = self._hear(within_s, "reboot").endswith(b"agent")
+        return self
 
     def do(self, command: str, within_s: float = 30.0) -> str:
         """Have the agent run a shell command that has to go well; what it said. Raises GuestFault."""

@@ -1,0 +1,1 @@
+"""pinetboot as a service of a host with systemd: what its unit says, and putting it in place."""
