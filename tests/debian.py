@@ -37,12 +37,12 @@ def firmware() -> Path:
 
 
 def tree() -> Path:
-    """Get a tar of a small Debian, as mmdebstrap makes it, once for all test runs of this user."""
-    kept = cache() / f"debian-{RELEASE}-essential.tar"
+    """Get a tar of a small Debian with apt, as mmdebstrap makes it, once for all test runs of this user."""
+    kept = cache() / f"debian-{RELEASE}-apt.tar"
     if not kept.is_file():
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             made = Path(folder) / kept.name
-            bootstrap(made, "essential")
+            bootstrap(made, "apt")
             made.rename(kept)
     return kept
 
@@ -67,11 +67,18 @@ def bootstrap(
 
 
 def packages(
-    name: str, names: Sequence[str], *, component: str = "main", architecture: str = "", within_s: float = APT_S
+    name: str,
+    names: Sequence[str],
+    *,
+    component: str = "main",
+    architecture: str = "",
+    release: str = "",
+    within_s: float = APT_S,
 ) -> Path:
     """Get what packages hold, unpacked into one folder, once for all test runs of this user.
 
-    `name` is what the folder is called. `linux-image-arm64*`, say, is the kernel that linux-image-arm64 stands for.
+    `name` is what the folder is called, `release` that of the packages where it is not this machine's.
+    `linux-image-arm64*`, say, is the kernel that linux-image-arm64 stands for.
     """
     kept = cache() / name
     if not kept.is_dir():
@@ -79,7 +86,7 @@ def packages(
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             unpacked = Path(folder) / "unpacked"
             try:
-                for package in Apt(Path(folder), architecture, within_s).download(names, component):
+                for package in Apt(Path(folder), architecture, within_s).download(names, component, release):
                     subprocess.run(["dpkg-deb", "-x", package, unpacked], check=True, timeout=APT_S)
             except subprocess.TimeoutExpired:
                 pytest.skip(f"{name} cannot be had: apt-get did not end within {within_s:g} seconds")
@@ -96,14 +103,14 @@ class Apt:
     architecture: str = ""
     within_s: float = APT_S
 
-    def download(self, names: Sequence[str], component: str) -> list[Path]:
+    def download(self, names: Sequence[str], component: str, wanted: str = "") -> list[Path]:
         """Download packages into the folder."""
         sources = self.folder / "sources.list"
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         only = ("-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=-")
         why = "this machine's apt knows no Debian mirror"
         for uri, release in self.mirrors():
-            sources.write_text(f"deb {signed}{uri} {release} {component}\n")
+            sources.write_text(f"deb {signed}{uri} {wanted or release} {component}\n")
             done = self.get(*only, "update")
             if not done.returncode:
                 real = [self._real(only, name[:-1]) if name.endswith("*") else name for name in names]

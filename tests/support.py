@@ -89,14 +89,16 @@ class Daemon:
     def settings(self) -> Path:
         return self.folder / "pinetboot.toml"
 
+    def command(self) -> list[str]:
+        command = [*self.inside, sys.executable, "-m", "pinetboot", "serve"]
+        return [*command, "--config", str(self.settings), "--data", str(self.data), "--log-format", "json", *self.flags]
+
     def start(self, *, ready: bool = True) -> Daemon:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.data / "boot").mkdir(parents=True, exist_ok=True)
         self.settings.write_text(self.config)
-        command = [*self.inside, sys.executable, "-m", "pinetboot", "serve"]
-        command += ["--config", str(self.settings), "--data", str(self.data), "--log-format", "json", *self.flags]
         with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ | self.environment)
+            self.process = subprocess.Popen(self.command(), stderr=log, stdout=log, env=os.environ | self.environment)
         if ready and not wait_until(lambda: self.said("ready") or self.process_ended, START_S):
             raise AssertionError(f"the daemon is not ready: {self.text}")
         if ready and self.process_ended:

@@ -32,6 +32,7 @@ def status(
     serial: Annotated[str, typer.Argument(help="One Pi, with its stages.", show_default="all Pis")] = "",
     *,
     as_json: flags.Json = False,
+    alive: Annotated[bool, typer.Option("--alive", help="Ask for a sign of life alone, as health checks do.")] = False,
     url: Annotated[
         str, typer.Option(help="Ask this daemon: http://192.168.1.10, say.", show_default="the one on this host")
     ] = "",
@@ -46,6 +47,9 @@ def status(
     except ValueError as error:
         raise OperatorError(str(error)) from None
     base = url.rstrip("/") or own(config)
+    if alive:
+        _ask_for_life(base)
+        return
     told = _ask(base, wanted)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -80,6 +84,15 @@ def own(config: Path | None) -> str:
             'Add "lo", ask from another host with --url, or see `pinetboot pi list`, which reads files.',
         )
     return f"http://127.0.0.1:{settings.http.port}"
+
+
+def _ask_for_life(base: str) -> None:
+    try:
+        code, _ = loop.run(http.get(f"{base}/healthz", timeout_s=_LIMIT_S, user_agent=f"pinetboot/{__version__}"))
+    except OSError as error:
+        raise unanswered(base, error) from None
+    if code != 200:  # noqa: PLR2004 - HTTP
+        raise foreign(base)
 
 
 def _ask(base: str, serial: str) -> dict[str, Any]:
@@ -153,6 +166,9 @@ def _one(console: Console, pi: dict[str, Any]) -> None:
     for warning in pi.get("warnings") or []:
         console.print("[yellow]worth knowing[/]")
         _cause(console, warning)
+    update = pi.get("bootloader_update")
+    if update:
+        console.print(f"{'bootloader':<12} update {update['state']} {_since(update['at'])}: {escape(update['why'])}")
     lines = pi.get("log") or []
     if lines:
         console.print(f"{'log':<12} the last {len(lines[-_MOST_LINES:])} lines of its bootloader")

@@ -117,7 +117,7 @@ def _known(config: Config) -> frozenset[IPv4Address]:
     """The addresses that Pis of this fleet are known to have."""
     texts = [seen.address for seen in state.seen(config.data)]
     with suppress(OperatorError):
-        texts += [pi.address for pi in store.read(config.data).pis]
+        texts += [pi.address for pi in store.read(config).pis]
     found = set()
     for text in texts:
         with suppress(AddressValueError):
@@ -127,7 +127,7 @@ def _known(config: Config) -> frozenset[IPv4Address]:
 
 def _has_roots(config: Config) -> bool:
     with suppress(OperatorError):
-        return any(pi.root == "nfs" for pi in store.read(config.data).pis)
+        return any(pi.root == "nfs" for pi in store.read(config).pis)
     return False
 
 

@@ -37,7 +37,7 @@ def findings(config: Config, data: Path, serial: str = "") -> list[Finding]:
     Raises OperatorError where fleet.toml cannot be read.
     """
     nfs = config.nfs
-    pis = tuple(pi for pi in store.read(data).pis if serial in {"", pi.serial})
+    pis = tuple(pi for pi in store.read(config).pis if serial in {"", pi.serial})
     seen = {one.serial: one for one in state.seen(data)}
     roots = tuple(root for pi in pis if pi.root == "nfs" and (root := _root(data, pi, seen.get(pi.serial))))
     if nfs.mode == "external":

@@ -4,7 +4,9 @@ Belongs here: rpcbind, rpc.statd, rpc.mountd and nfsd's threads, in this order, 
 method waits and belongs in a thread. What is exported is `nfs.server`'s, which exports before anything starts here: an
 nfsd that knows no export yet tells running Pis that their root is gone.
 
-Nothing is ended at our stop. nfsd's threads are the kernel's and serve on. mountd answers nfsd's questions, each of
+Nothing is ended at our stop. nfsd's threads are the kernel's and serve on for as long as its file system is mounted
+anywhere in their network namespace: a container's own mount goes with it, and so its host had better hold one as well.
+mountd answers nfsd's questions, each of
 which holds half an hour; nfsd takes half a minute without mountd for a pause, and says no after that. So programs that
 outlive us (started by hand) are left and taken over at the next start, and those that end with their container start
 again within seconds with the next one. A systemd service had better leave nfsd to the host (nfs.mode "exports").
@@ -23,7 +25,7 @@ from typing import Final
 from pinetboot import run
 from pinetboot.config import Nfs
 from pinetboot.errors import OperatorError
-from pinetboot.nfs import kernel, onc, rpc
+from pinetboot.nfs import kernel, onc, rooting, rpc
 from pinetboot.nfs.portmap import replay
 
 _STATE: Final = Path("/var/lib/nfs")
@@ -34,6 +36,11 @@ _PAUSE_S: Final = 0.05
 _LOOK_S: Final = 5.0
 _LONGEST_S: Final = 60.0
 _REPLAY_S: Final = 10.0
+_TICK_S: Final = 0.1  # the kernel's clock for times of files is that coarse at most
+_NOT_HELD: Final = (
+    "nfsd ends with this container, and running Pis wait until the next one serves. For nfsd to serve on meanwhile, "
+    "mount it on the host as well: `mount -t nfsd nfsd /proc/fs/nfsd`"
+)
 _V3, _V4 = 3, 4
 
 
@@ -47,12 +54,16 @@ class Told:
 
 @dataclass(slots=True)
 class _Program:
-    """One program: how it is started, and the RPC program that answers once it is up (port 0: none does)."""
+    """One program: how it is started, and the RPC program that answers once it is up (port 0: none does).
+
+    `within` is a command that becomes this one, empty where it is started as it is.
+    """
 
     command: Sequence[str]
     program: int
     version: int
     port: int
+    within: Sequence[str] = ()
     started: run.Started | None = None
     adopted: bool = False
     failures: int = 0
@@ -70,10 +81,12 @@ class _Program:
 
 
 class Daemons:
-    """Everything that nfsd needs, started and kept running by `settings`."""
+    """Everything that nfsd needs, started and kept running by `settings`. `data` is what will be exported."""
 
-    def __init__(self, settings: Nfs) -> None:
+    def __init__(self, settings: Nfs, data: Path) -> None:
         self._settings = settings
+        self._data = data
+        self._held = True
         self._v3 = _V3 in settings.versions
         self._programs: list[_Program] | None = None
         self._nfsd_at = 0.0
@@ -99,12 +112,15 @@ class Daemons:
                 "Run `modprobe nfsd` on the host, and `echo nfsd > /etc/modules-load.d/nfsd.conf` for the next boot.",
             )
         if not kernel.look().mounted:
+            began = time.time()
             said = _try(["mount", "-t", "nfsd", "nfsd", str(kernel.NFSD)])
             if not kernel.look().mounted:
                 raise OperatorError(
                     f"NFS cannot be served: {kernel.NFSD} cannot be mounted: {said}",
                     "Give the container the capability SYS_ADMIN (privileged: true).",
                 )
+            # It is one for a network namespace, made with its first mount: an older one is held by somebody else.
+            self._held = not _contained() or kernel.NFSD.stat().st_ctime < began - _TICK_S
         _make_state()
         if self._v3:
             self._fix_lockd()
@@ -114,6 +130,8 @@ class Daemons:
         if self._programs is None:
             self._programs = self._all()
         self._told = []
+        if not self._held:
+            self._tell_once(Told(well=False, what=_NOT_HELD))
         up = True
         for program in self._programs:
             runs = self._keep(program, now, may_start=up)
@@ -134,12 +152,13 @@ class Daemons:
         # A server that did not go down has no lock to have given back: its clients are told once, when it comes up.
         quiet = [] if fresh else ["--no-notify"]
         statd = ["rpc.statd", "--foreground", f"--port={settings.statd_port}", *quiet]
+        apart = rooting.command(self._data.resolve()) if _V4 in settings.versions else []
         if not self._v3:
-            return [_Program(mountd, onc.MOUNT, _V3, 0)]
+            return [_Program(mountd, onc.MOUNT, _V3, 0, apart)]
         return [
             _Program(["rpcbind", "-f"], onc.PORTMAPPER, 2, rpc.PORTMAPPER_PORT),
             _Program(statd, onc.STATUS, 1, settings.statd_port),
-            _Program(mountd, onc.MOUNT, _V3, settings.mountd_port),
+            _Program(mountd, onc.MOUNT, _V3, settings.mountd_port, apart),
         ]
 
     def _keep(self, program: _Program, now: float, *, may_start: bool) -> bool:
@@ -172,7 +191,7 @@ class Daemons:
 
     def _start(self, program: _Program, now: float) -> bool:
         try:
-            started = run.start(program.command)
+            started = run.start([*program.within, *program.command])
         except (run.ProgramMissing, run.ProgramFailed) as error:
             self._put_off(program, now, str(error))
             return False
@@ -262,6 +281,11 @@ def _make_state() -> None:
     for file in (_STATE / "etab", _STATE / "rmtab"):
         with suppress(OSError):
             file.touch(mode=0o644, exist_ok=True)
+
+
+def _contained() -> bool:
+    """Whether what we mount goes with us: as the first process of our own world, or over a container's root."""
+    return os.getpid() == 1 or rooting.over_union()
 
 
 def _try(command: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
-from pinetboot.events import DhcpHeard, Event, ExportsChanged, NfsTold, Sink, TransferStarted
+from pinetboot.events import DhcpHeard, Event, ExportsChanged, HttpServed, NfsTold, Sink, TransferStarted
 from pinetboot.fleet import trees
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.nfs import exports, kernel, modes, standing, wanted
@@ -63,7 +63,7 @@ class NfsServer:
         self._places = Whereabouts()
         self._mounts = Mounts("")
         self._snapshot = Snapshot()
-        self._daemons = Daemons(config.nfs) if config.nfs.mode == "daemons" else None
+        self._daemons = Daemons(config.nfs, config.data) if config.nfs.mode == "daemons" else None
         self._ready = False
         self._looked = False
         self._lines: tuple[Export, ...] = ()
@@ -101,7 +101,7 @@ class NfsServer:
     def take(self, event: Event, serial: str) -> None:
         """Take from an event where the Pi is that it is about."""
         address = ""
-        if isinstance(event, TransferStarted):
+        if isinstance(event, TransferStarted | HttpServed):
             # A rehearsal on this host is no Pi.
             address = event.client if event.client != event.server else ""
         elif isinstance(event, DhcpHeard):

@@ -68,6 +68,7 @@ def test_it_says_that_nothing_was_seen_yet(serve: Serve) -> None:
 
 def test_a_cause_is_told(daemon: Daemon) -> None:
     # Its time is up after 45 seconds of silence; what was kept of a boot that stalled is shown as it is.
+    assert wait_until(lambda: daemon.said("fleet read"))  # before it holds the data directory it keeps nothing there
     daemon.stop()
     kept = daemon.data / "state" / "boots" / f"{SERIAL}.json"
     cause = {"rule": "D13", "what": "none of [start4.elf] is served", "why": "the tree is empty", "do": "Fill it."}
@@ -89,6 +90,12 @@ def test_no_daemon_is_said_clearly(daemon: Daemon) -> None:
     told = pinetboot("status", *settings(daemon), code=1)
     assert f"no daemon answers at http://127.0.0.1:{daemon.http_port}" in told
     assert "pinetboot pi list" in told
+
+
+def test_a_sign_of_life_is_asked_for_without_a_word(daemon: Daemon) -> None:
+    assert pinetboot("status", "--alive", *settings(daemon)) == ""
+    daemon.stop()
+    assert "no daemon answers" in pinetboot("status", "--alive", *settings(daemon), code=1)
 
 
 def test_pi_list_needs_no_daemon(daemon: Daemon) -> None:

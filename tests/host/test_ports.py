@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import Daemon, free_port, loopback_config, without_privileges
+from support import Daemon, free_port, loopback_config, require_root, without_privileges
 
 from pinetboot.host import ports, system
 from pinetboot.host.ports import Holder
@@ -59,3 +59,22 @@ def test_capabilities_are_those_of_this_process() -> None:
 
 def test_the_kernel_tells_of_its_clock() -> None:
     assert system.is_synchronised() in {True, False, None}
+
+
+def test_what_is_permitted_is_put_in_effect_and_what_is_not_is_left() -> None:
+    require_root()
+    program = """
+import ctypes, struct
+from pinetboot.host import system
+from pinetboot.host.system import Capability
+libc = ctypes.CDLL(None)
+header, sets = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0)), ctypes.create_string_buffer(24)
+assert libc.capget(header, sets) == 0
+# As with a file's capabilities that are permitted alone: nothing in effect, NET_RAW permitted.
+assert libc.capset(header, struct.pack("=6I", 0, 1 << Capability.NET_RAW, 0, 0, 0, 0)) == 0
+print(sorted(system.capabilities()))
+system.put_in_effect(Capability)
+print(sorted(system.capabilities()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines() == ["[]", f"[{int(Capability.NET_RAW)}]"]

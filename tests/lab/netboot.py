@@ -50,6 +50,7 @@ class Netboot:
         self.pis: dict[str, Machine] = {}
         self.lan = Lan(folder, HOSTS)
         self.server = Machine(self.lan, folder, "server")
+        self.disks = [estate.disk]
 
     def start(self) -> None:
         """Boot the server, and pinetboot in it. On any fault nothing is left running."""
@@ -72,7 +73,7 @@ class Netboot:
             mac=SERVER_MAC,
             memory="2G",
             processors=2,
-            disks=[self.estate.disk],
+            disks=self.disks,
         )
         self.server.ready()
         report(f"server guest, nfs.mode {self.mode}: {time.monotonic() - self.server.started:.1f} s")
@@ -162,9 +163,12 @@ class Netboot:
         finally:
             connection.close()
 
+    def listed(self) -> str:
+        return self.server.do("exportfs -v")
+
     def exports(self) -> list[str]:
         """What `exportfs -v` says, an export a line: path, client, options."""
-        text = re.sub(r"\n\s+", " ", self.server.do("exportfs -v"))
+        text = re.sub(r"\n\s+", " ", self.listed())
         return sorted(" ".join(line.split()) for line in text.splitlines())
 
     def until_exported(self, board: Board, within_s: float = 60.0) -> None:

@@ -24,9 +24,10 @@ REPOSITORY = Path(__file__).parent.parent.parent
 # until it told all that it is asked for or its time is over.
 LOOK_AFTER = """
 import sys, time
+from pathlib import Path
 from pinetboot.config import Nfs
 from pinetboot.nfs.daemons import Daemons
-daemons = Daemons(Nfs(mode="daemons"))
+daemons = Daemons(Nfs(mode="daemons"), Path("/srv/pinetboot"))
 daemons._keep_nfsd = lambda now: None  # there is none
 end = time.monotonic() + float(sys.argv[1])
 wanted = set(sys.argv[2:])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pinetboot.config import build
-from pinetboot.events import DhcpHeard, Event, Outcome, TransferEnded, TransferStarted
+from pinetboot.events import DhcpHeard, Event, HttpServed, Outcome, TransferEnded, TransferStarted
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
 from pinetboot.nfs.server import NfsServer
@@ -52,6 +52,14 @@ async def test_where_a_pi_is_shows_in_its_tftp_and_in_the_address_that_it_asks_d
     found.take(heard("10.55.0.6"), SERIAL)
     assert found._addresses(SERIAL, now) == ("10.55.0.6", "10.55.0.5")
     assert found._own() == {"10.55.0.5": SERIAL, "10.55.0.6": SERIAL}
+
+
+async def test_where_a_pi_is_shows_in_its_http_boot_as_well(tmp_path: Path) -> None:
+    found = server(tmp_path, Fleet())
+    found.take(
+        HttpServed("10.55.0.5", "GET", f"/boot/{SERIAL}/boot.sig", 200, 1, "boot", "rpiboot/1.0", SERVER), SERIAL
+    )
+    assert found._addresses(SERIAL, asyncio.get_running_loop().time()) == ("10.55.0.5",)
 
 
 async def test_what_is_no_pi_is_exported_nothing(tmp_path: Path) -> None:
