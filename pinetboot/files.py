@@ -1,6 +1,7 @@
 """Files that are whole or absent, whatever moment the process dies or the power goes.
 
-Belongs here: writing beside and renaming in, and waiting for the disk. Where a name leads is for others to find out.
+Belongs here: writing beside and renaming in, waiting for the disk, and telling whether a file is another by now. Where
+a name leads is for others to find out.
 """
 
 from __future__ import annotations
@@ -79,6 +80,15 @@ def move(old: Path, new: Path) -> None:
     settle(new.parent)
     if old.parent != new.parent:
         settle(old.parent)
+
+
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """Tell one state of a file from another, links followed; None where there is none that can be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def settle(folder: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pinetboot import config
+from pinetboot import config, files
 from pinetboot.checking import parse
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
@@ -21,7 +21,7 @@ DEFAULT_FILE = Path("/etc/pinetboot/pinetboot.toml")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Everything that settings are made from, kept so that SIGHUP can read it again.
+    """Everything that settings are made from, kept so that it can be read again.
 
     `flags` maps (section, key) to (value, the flag as typed).
     """
@@ -45,6 +45,10 @@ class Source:
         return config.build(settings, _told_as(path if text is not None else None), overrides), (
             str(path) if text is not None else "defaults (no settings file)"
         )
+
+    def stamp(self) -> tuple[int, ...] | None:
+        """Tell one state of the settings file from another; None while there is none."""
+        return files.stamp(self._path()[0])
 
     def _path(self) -> tuple[Path, str | None]:
         if self.file is not None:

@@ -1,11 +1,13 @@
 """`fleet.toml` on disk: read, and edited so that comments, order and formatting survive. The one door to tomlkit.
 
-Belongs here: the file. What may stand in it is decided in `fleet.pi`, what fits together in `fleet.inventory`.
-Every edit is made under a lock, checked as a whole before it is written, and written at once or not at all.
+Belongs here: the file, wherever the settings say that it lies. What may stand in it is decided in `fleet.pi`, what fits
+together in `fleet.inventory`. Every edit is made under a lock in the data directory, checked as a whole before it is
+written, and written at once or not at all.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -19,47 +21,51 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Array, InlineTable, Table
 
 from pinetboot import checking
+from pinetboot.config import Config
 from pinetboot.errors import OperatorError
 from pinetboot.files import write
 from pinetboot.fleet import pi as fleet_pi
 from pinetboot.fleet.inventory import Inventory, inventory
 
-_NAME = "fleet.toml"
 _MAX_BYTES = 16 << 20
 _HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z0-9_.\"' -]+?)\s*\]\]?\s*(#.*)?$")
 
 
-def path_in(data: Path) -> Path:
-    """Where the fleet of a data directory is written down."""
-    return data / _NAME
+# What a write is refused with where others may write: a mounted ConfigMap, a checkout of another user.
+_NOT_HERE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def read(data: Path) -> Inventory:
+def read(config: Config) -> Inventory:
     """Read and check; a fleet that is not written down is empty. Raises OperatorError, ConfigError for its content."""
-    path = path_in(data)
-    return _checked(_text(path), path)
+    return _checked(_text(config), config.fleet_file)
 
 
-def add(data: Path, entry: Mapping[str, Any]) -> Inventory:
+def add(config: Config, entry: Mapping[str, Any]) -> Inventory:
     """Write one more Pi at the end. Raises OperatorError."""
-    return _edit(data, lambda text: _appended(text, entry))
+    return _edit(config, lambda text: _appended(text, entry))
 
 
-def change(data: Path, serial: str, values: Mapping[str, Any]) -> Inventory:
+def change(config: Config, serial: str, values: Mapping[str, Any]) -> Inventory:
     """Give a Pi's keys new values; None takes a key out, a table adds to what is there. Raises OperatorError."""
-    return _edit(data, lambda text: _changed(text, serial, values))
+    return _edit(config, lambda text: _changed(text, serial, values))
 
 
-def drop(data: Path, serial: str) -> Inventory:
+def drop(config: Config, serial: str) -> Inventory:
     """Take a Pi out. Raises OperatorError."""
-    return _edit(data, lambda text: _without(text, serial))
+    return _edit(config, lambda text: _without(text, serial))
 
 
-def _text(path: Path) -> str:
+def _text(config: Config) -> str:
+    path = config.fleet_file
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
+        if config.fleet.file:
+            # Taken for an empty fleet, a misspelt name would be the end of every export.
+            raise OperatorError(
+                f"{path}, which fleet.file names, does not exist", "Create it, empty if there is no Pi yet."
+            ) from None
         return ""
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}", "Make it readable for this user.") from None
@@ -75,10 +81,10 @@ def _checked(text: str, path: Path) -> Inventory:
     return inventory(fleet_pi.build(checking.parse(text, str(path)), str(path)), str(path))
 
 
-def _edit(data: Path, work: Callable[[str], str]) -> Inventory:
-    path = path_in(data)
-    with _locked(data):
-        before = _text(path)
+def _edit(config: Config, work: Callable[[str], str]) -> Inventory:
+    path = config.fleet_file
+    with _locked(config.data):
+        before = _text(config)
         _checked(before, path)
         try:
             after = work(before)
@@ -87,8 +93,19 @@ def _edit(data: Path, work: Callable[[str], str]) -> Inventory:
         found = _checked(after, path)
         if after != before:
             # A link (a checkout, a mounted ConfigMap) stays one: what it names is what gets replaced.
-            write(Path(os.path.realpath(path)), after.encode(), mode=0o600)
+            try:
+                write(Path(os.path.realpath(path)), after.encode(), mode=0o600)
+            except OSError as error:
+                raise _unwritten(config, error) from None
         return found
+
+
+def _unwritten(config: Config, error: OSError) -> OperatorError:
+    path = config.fleet_file
+    if error.errno in _NOT_HERE and (config.fleet.file or path.is_symlink()):
+        what = f"{path} is read-only here, and kept elsewhere"
+        return OperatorError(what, "Change it where it comes from, in git say; the daemon takes it up by itself.")
+    return OperatorError(f"{path} cannot be written: {error.strerror}", "Nothing was changed.")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def gather(config: Config, inventory: Inventory) -> Ground:
         inventory,
         own_links,
         seen,
-        look(data),
+        look(config),
         progress.read(data),
         progress.is_running(data),
         names,

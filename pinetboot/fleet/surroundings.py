@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinetboot.fleet import plan, state, store, trees
+from pinetboot import files
+from pinetboot.config import Config
+from pinetboot.fleet import plan, state, trees
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.names import LOADER
 from pinetboot.fleet.pi import Pi
@@ -20,12 +22,16 @@ from pinetboot.image import library
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image that stands. `added` is RFC 3339 text, which sorts; `has_loader`: it has a bootcode.bin."""
+    """One image that stands. `added` is RFC 3339 text, which sorts; `has_loader`: it has a bootcode.bin.
+
+    `boot_img`: Pis made from it have a boot.img where fleet.toml says nothing else.
+    """
 
     name: str
     identity: str
     added: str
     has_loader: bool
+    boot_img: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +44,20 @@ class Surroundings:
     asked: int
 
 
-def look(data: Path) -> Surroundings:
-    """Look at a data directory."""
-    try:
-        found = store.path_in(data).stat()
-        fleet = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    except OSError:
-        fleet = None
+def look(config: Config) -> Surroundings:
+    """Look at a data directory, and at the fleet that is to be in it."""
+    data = config.data
     images = tuple(
-        Image(record.name, record.identity, record.added, (data / "images" / record.name / "boot" / LOADER).is_file())
+        Image(
+            record.name,
+            record.identity,
+            record.added,
+            (data / "images" / record.name / "boot" / LOADER).is_file(),
+            record.boot_img,
+        )
         for record in library.images(data)
     )
-    return Surroundings(fleet, images, state.upgrades(data), state.asked(data))
+    return Surroundings(files.stamp(config.fleet_file), images, state.upgrades(data), state.asked(data))
 
 
 def generations_of(data: Path, fleet: Inventory) -> dict[str, int]:
