@@ -56,3 +56,23 @@ def says_other_server(address: str) -> Cause:
         "another server answers with a boot menu as well, or TFTP_IP in its bootloader names that address",
         "Stop the other server (an older dnsmasq or piserver, say), or take TFTP_IP out of its bootloader.",
     )
+
+
+def says_old_after_reboot(dated: str, mended: str) -> Cause:
+    """D38: an early bootloader that does not boot from the network every time."""
+    return Cause(
+        "D38",
+        f"its bootloader is of {dated}, and boots from the network only now and then",
+        f"until {mended} some boards of this model found no network after a reboot, or after a first attempt",
+        "Update its bootloader: sudo rpi-eeprom-update -a, or pinetboot eeprom with --image.",
+    )
+
+
+def says_old_breaks_network(dated: str, mended: str) -> Cause:
+    """D39: an early bootloader that leaves the network card in disorder."""
+    return Cause(
+        "D39",
+        f"its bootloader is of {dated}; Linux may lose the network when it boots from elsewhere after a failed attempt",
+        f"until {mended} the bootloader left the network card as it was after an attempt to boot from the network",
+        "Update its bootloader: sudo rpi-eeprom-update -a, or pinetboot eeprom with --image.",
+    )

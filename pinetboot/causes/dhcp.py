@@ -73,6 +73,16 @@ def no_request(server: str, reached: str = "") -> Cause:
     )
 
 
+def no_network_in_order(order: str) -> Cause:
+    """D01: its bootloader does not try the network."""
+    return Cause(
+        "D01",
+        f"its bootloader's BOOT_ORDER is {order}, and that has no network boot",
+        "it boots from what the order names, or from nothing",
+        "Flash an order with the network in it: `pinetboot eeprom SERIAL --order network,usb,sd` writes it.",
+    )
+
+
 def option66_is_a_name(name: str) -> Cause:
     """D11: option 66 must be an address."""
     return Cause(

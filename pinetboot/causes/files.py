@@ -236,16 +236,6 @@ def ramdisk_dropped() -> Cause:
     )
 
 
-def http_boot_lacks(names: list[str]) -> Cause:
-    """D41: HTTP boot wants an image and its signature."""
-    return Cause(
-        "D41",
-        f"it boots over HTTP, and {' and '.join(names)} is not served",
-        "HTTP boot takes boot.img and boot.sig, signed with a key that is in the bootloader, and nothing else",
-        "Put both into the boot tree; a CM4 with a bootloader of 2025-08-27 needs a newer one to get over it.",
-    )
-
-
 def file_empty(name: str) -> Cause:
     """D45: a file without a byte in it."""
     return Cause(

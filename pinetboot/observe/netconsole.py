@@ -18,6 +18,8 @@ from pinetboot.causes import Cause
 MOST_LINES: Final = 200  # a Pi
 LONGEST: Final = 500  # bytes a line
 _MOST_BYTES: Final = 8 << 20
+_PORT: Final = 6666
+_SETTING: Final = 32  # characters
 _MOST_SENDERS: Final = 256
 _MOST_SERVERS: Final = 16
 # Two that send from one address within this time cannot be told apart.
@@ -27,16 +29,32 @@ _SERIAL: Final = re.compile(r"\bserial ([0-9a-f]{8})\b")
 _ASKED: Final = re.compile(r"\bTFTP_GET: [0-9a-f:]{17} [0-9.]+ /*([0-9a-f]{8})/")
 _MAC: Final = re.compile(r"\bNETWORK: ([0-9a-f]{2}(?::[0-9a-f]{2}){5}) ")
 _BEGINS: Final = re.compile(r"^(?:RPi: BOOTLOADER release|Boot mode: )")
+_DATED: Final = re.compile(r"^RPi: BOOTLOADER release .*\bDATE: ([0-9]{4}/[0-9]{2}/[0-9]{2})\b")
 _SERVER: Final = re.compile(r"\bDHCP src: [0-9a-f:]{17} ((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b")
 _DECIDED: Final = re.compile(r"\bNET (?:[0-9.]{7,15}) .*\btftp ((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b")
 _TIMEOUTS: Final = re.compile(r"\bTFTP: disconnect: timeouts ([0-9]{1,4})\b")
 _NO_TREE: Final = re.compile(r"\bDevice-tree file \"?'?([A-Za-z0-9._/-]{1,100}?)'?\"? not found")
+# Where a log comes from while its Pi has no address: the documentation's own example (reference 4.5).
+LINK_LOCAL: Final = "169.254.1.1"
+# What bootloaders did wrong until the day they were mended, of the models that had it (reference 4.7, section 7).
+_MENDED: Final = (
+    ("Pi 4", "2020/06/12", causes.says_old_breaks_network),
+    ("Pi 4", "2022/04/22", causes.says_old_after_reboot),
+    ("Pi 5", "2023/10/18", causes.says_old_after_reboot),
+)
 _NOT_SET: Final = "0.0.0.0"  # noqa: S104 - what the bootloader prints
 
 
-def setting(port: int, server: str = "") -> str:
-    """Write the line for a bootloader's settings: to `server`, or to everybody on its LAN."""
-    return f"NETCONSOLE=6665@/,{port}@{server}/"
+def setting(port: int, server: str = "", own: str = LINK_LOCAL) -> str:
+    """Write the line for a bootloader's settings: to `server`, or to everybody on its LAN; `own` is the Pi's address.
+
+    The bootloader takes 32 characters (reference 4.5): ports that it would take by itself are left out for them, and
+    where that is not enough the log goes to everybody.
+    """
+    plain = "" if port == _PORT else port
+    ways = [f"6665@{own}/,{port}@{server}/", f"@{own}/,{port}@{server}/", f"@{own}/,{plain}@{server}/"]
+    ways.append(f"6665@{own}/,{port}@/")
+    return "NETCONSOLE=" + next(way for way in ways if len(way) <= _SETTING or way == ways[-1])
 
 
 def lines_of(datagram: bytes) -> list[str]:
@@ -69,6 +87,7 @@ class _Log:
     servers: set[str] = field(default_factory=set)
     boots_from: str = ""
     stops: str = ""
+    dated: str = ""
 
     def take(self, text: str, now: float) -> None:
         if len(self.lines) == MOST_LINES:
@@ -77,6 +96,9 @@ class _Log:
         self.size += len(text)
         if _BEGINS.search(text):
             self.servers, self.boots_from, self.stops = set(), "", ""
+        dated = _DATED.search(text)
+        if dated:
+            self.dated = dated[1]
         answered, decided = _SERVER.search(text), _DECIDED.search(text)
         if answered and len(self.servers) < _MOST_SERVERS:
             self.servers.add(answered[1])
@@ -142,6 +164,15 @@ class Logs:
         if log.boots_from and log.boots_from not in own:
             return causes.says_other_server(log.boots_from)
         return _cause(log, serial)
+
+    def old(self, serial: str, model: str) -> Cause | None:
+        """Say what is wrong with a Pi's bootloader of the day that its log tells; `model` as the network shows it."""
+        log = self._of.get(serial)
+        dated = log.dated if log else ""
+        for family, mended, told in _MENDED:
+            if dated and model.startswith(family) and dated < mended:
+                return told(dated, mended)
+        return None
 
     def _sender(self, client: str, told: str | None, known: str | None, now: float) -> str | None:
         """Say who sends from an address; nobody where two take turns there."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import sys
 from contextlib import closing
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lab.small_images import image
 from support import wait_until
 
 from pinetboot.demo import tree
@@ -45,24 +44,6 @@ mode = "off"
 """
 
 
-def image(data: Path, name: str, identity: str, without: str = "") -> None:
-    """An image as an import leaves it, in place of the one that stands; `without` is a file that it lacks."""
-    new = data / "images" / f".new-{name}"
-    tree.make(new, f"http://{SERVER}/")
-    shutil.move(new / "boot" / SERIAL, new / "tree")
-    shutil.rmtree(new / "boot")
-    (new / "tree").rename(new / "boot")
-    if without:
-        (new / "boot" / without).unlink()
-    record = {"name": name, "source": "test", "sha256": "0" * 64, "identity": identity, "added": "2026-01-01T00:00:00Z"}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in record.items()]
-    whole = [*lines, "has_root = false", "files = 9", "bytes = 9", "models = []"]
-    (new / "image.toml").write_text("\n".join(whole) + "\n")
-    standing = data / "images" / name
-    shutil.rmtree(standing, ignore_errors=True)
-    new.rename(standing)
-
-
 class Home:
     """A daemon with one Pi in its fleet, on a LAN."""
 
@@ -70,13 +51,13 @@ class Home:
         self.lan = lan
         lan.address("pi", f"{PI}/24")
         self.daemon = lan.serve(CONFIG)
-        image(self.daemon.data, "a", "first")
+        image(self.daemon.data, "a", "first", SERVER)
         (self.daemon.data / "fleet.toml").write_text(FLEET)
         self.boots(1)
         self.boot()
         self.phone()
         # From now on the newest of its image is another one.
-        image(self.daemon.data, "a", "second", without)
+        image(self.daemon.data, "a", "second", SERVER, without=without)
         self.command("pi", "upgrade", SERIAL)
 
     def command(self, *words: str) -> str:

@@ -58,11 +58,18 @@ def told(*lines: str, serial: str = SERIAL) -> Logs:
     return logs
 
 
-@pytest.mark.parametrize("server", ["", "192.168.100.100"])
-def test_the_line_for_the_bootloader_is_not_too_long(server: str) -> None:
-    line = setting(65535, server)
-    assert line == f"NETCONSOLE=6665@/,65535@{server}/"
-    assert len(line.removeprefix("NETCONSOLE=")) <= 32  # reference 4.5
+@pytest.mark.parametrize(
+    ("port", "server", "line"),
+    [
+        (6666, "", "6665@169.254.1.1/,6666@/"),
+        (6666, "10.0.0.2", "6665@169.254.1.1/,6666@10.0.0.2/"),
+        (6666, "192.168.100.100", "@169.254.1.1/,@192.168.100.100/"),
+        (65535, "192.168.100.100", "6665@169.254.1.1/,65535@/"),
+    ],
+)
+def test_the_line_for_the_bootloader_is_not_too_long(port: int, server: str, line: str) -> None:
+    assert setting(port, server) == f"NETCONSOLE={line}"
+    assert len(line) <= 32  # reference 4.5
 
 
 @pytest.mark.parametrize(
@@ -180,6 +187,28 @@ async def test_the_log_is_heard_and_shown_with_the_pi(tmp_path: Path) -> None:
         assert log.rule == "D13"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
         again.bind(("0.0.0.0", port))
+
+
+@pytest.mark.parametrize(
+    ("model", "dated", "rule"),
+    [
+        ("Pi 4", "2020/06/11", "D39"),
+        ("Pi 4", "2020/06/12", "D38"),
+        ("Pi 4", "2022/04/21", "D38"),
+        ("Pi 4", "2022/04/22", None),
+        ("Pi 5", "2023/10/17", "D38"),
+        ("Pi 5", "2023/10/18", None),
+        ("Pi 3B", "2019/01/01", None),
+        ("", "2019/01/01", None),
+    ],
+)
+def test_an_old_bootloader_is_told_by_the_day_in_its_log(model: str, dated: str, rule: str | None) -> None:
+    logs = told(f"RPi: BOOTLOADER release VERSION:8ba17717 DATE: {dated} TIME: 10:24:28")
+    found = logs.old(SERIAL, model)
+    assert (found.rule if found else None) == rule
+    assert found is None or dated in found.what
+    assert logs.old(OTHER, model) is None
+    assert told(BOARD).old(SERIAL, model) is None
 
 
 async def test_a_flood_is_cut_off_and_told_once(tmp_path: Path) -> None:
