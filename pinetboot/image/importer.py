@@ -28,7 +28,10 @@ _AGAIN = "Get the file again; if it is what you want, leave out --sha256 or give
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person asks for. `source` is a file, a URL or a name; `boot` and `root` are two trees instead of it."""
+    """What a person asks for. `source` is a file, a URL or a name; `boot` and `root` are two trees instead of it.
+
+    `boot_img`: whether Pis made from it get a boot.img; None leaves it as it is, no for a new one.
+    """
 
     data: Path
     source: str = ""
@@ -38,6 +41,7 @@ class Wanted:
     root: str = ""
     replace: bool = False
     list_url: str = ""
+    boot_img: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,12 @@ def add(wanted: Wanted, watch: Watch) -> Added:
         changed = now is None
         if now is None:
             now = work.run(came)
-        return Added(now, changed and now is not old, lacks(home / "boot"))
+        changed = changed and now is not old
+        if now.boot_img != (wish := now.boot_img if wanted.boot_img is None else wanted.boot_img):
+            now = now.model_copy(update={"boot_img": wish})
+            library.rewrite(wanted.data, now)
+            changed = True
+        return Added(now, changed, lacks(home / "boot"))
 
 
 def lacks(boot: Path) -> dict[str, list[str]]:
@@ -196,6 +205,7 @@ class _Import:
             files=files,
             bytes=size,
             models=[model for model, missing in lacks(folder / "boot").items() if not missing],
+            boot_img=self.old.boot_img if self.old is not None else False,
         )
         self.watch.stage("writing to disk", None)
         build.finish(folder, record.to_text(made))

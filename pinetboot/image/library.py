@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pinetboot import subvolume
+from pinetboot import files, subvolume
 from pinetboot.checking import parse
 from pinetboot.errors import ConfigError, OperatorError
 from pinetboot.fleet import pi as fleet_pi
@@ -72,16 +72,15 @@ def images(data: Path) -> list[ImageRecord]:
     return found
 
 
-def users(data: Path, name: str) -> list[str]:
-    """List the Pis that fleet.toml gives this image, by their names. Raises OperatorError."""
-    path = data / "fleet.toml"
+def users(fleet: Path, name: str) -> list[str]:
+    """List the Pis that a fleet.toml gives this image, by their names. Raises OperatorError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = fleet.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise OperatorError(f"{path} cannot be read: {error}", "Who uses the image is written there.") from None
-    return [pi.name for pi in fleet_pi.build(parse(text, str(path)), str(path)).pi if pi.image == name]
+        raise OperatorError(f"{fleet} cannot be read: {error}", "Who uses the image is written there.") from None
+    return [pi.name for pi in fleet_pi.build(parse(text, str(fleet)), str(fleet)).pi if pi.image == name]
 
 
 @contextmanager
@@ -157,6 +156,15 @@ def place(data: Path, name: str, built: Path) -> None:
         target.rename(old)
         built.rename(target)
         _delete(old)
+
+
+def rewrite(data: Path, now: ImageRecord) -> None:
+    """Write down something else of an image that stays what it is. Under the lock. Raises OperatorError."""
+    path = folder(data, now.name) / _RECORD
+    try:
+        files.write(path, record.to_text(now).encode())
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def remove(data: Path, name: str) -> None:

@@ -24,7 +24,8 @@ class ImageRecord(Section):
     `sha256` is of the source as it came (for a pair of directories, of the list of their files), `image_sha256` of the
     disk image within, empty where there is none. `version` is what the web server called the file (its ETag, say).
     `identity` is of this very import, never used again; `added` is RFC 3339. `files` and `bytes` count boot and root.
-    `without_root` says why there is no root tree although the source has one.
+    `without_root` says why there is no root tree although the source has one. `boot_img`: Pis made from it get a
+    boot.img.
     """
 
     name: Annotated[str, AfterValidator(parse_name)]
@@ -40,6 +41,7 @@ class ImageRecord(Section):
     files: Count
     bytes: Count
     models: list[str] = []
+    boot_img: bool = False
 
 
 def to_text(record: ImageRecord) -> str:

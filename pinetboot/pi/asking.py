@@ -14,6 +14,7 @@ from pinetboot.causes import Cause
 from pinetboot.pi import config_txt
 from pinetboot.pi.config_txt import ConfigTxt
 from pinetboot.pi.download import Fetched, Result
+from pinetboot.pi.eeprom import Eeprom
 from pinetboot.pi.profiles import Duplicates, Profile
 
 
@@ -21,6 +22,7 @@ from pinetboot.pi.profiles import Duplicates, Profile
 class Ask:
     """Ask for a file now. `probe` for its size alone; `duplicates` is how the asking program takes a repeated DATA.
 
+    `whole`: all of its content is wanted, however large.
     `program` counts the programs that boot a Pi one after another, each with a TFTP client of its own (reference 1).
     """
 
@@ -29,6 +31,7 @@ class Ask:
     probe: bool = False
     duplicates: Duplicates = Duplicates.ACKED_AGAIN
     program: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Booted:
 
     cmdline: bytes
     notes: tuple[str, ...] = ()
+    ramdisk: bool = False
 
 
 class Stopped(Exception):
@@ -74,21 +78,30 @@ class Firmware:
     def __init__(self, profile: Profile, serial: str, server: str) -> None:
         self.profile = profile
         self.server = server
-        # Pi 5 firmware puts a slash between a prefix that ends in one and the name (reference 3.4).
-        self.prefix = f"{serial}//" if profile.double_slash else f"{serial}/"
-        self.folder = f"{serial}/"
+        self.prefix = self.folder = ""
+        self._ask_in(f"{serial}/")
         self.config = ConfigTxt()
         self.duplicates = profile.duplicates
         self.program = 0
         self.notes: list[str] = []
+        self.eeprom: Eeprom | None = None
+
+    def equip(self, eeprom: Eeprom, folder: str) -> None:
+        """Give it what is in its EEPROM, and the folder that this has it ask in."""
+        self.eeprom = eeprom
+        self._ask_in(folder)
+
+    def _ask_in(self, folder: str) -> None:
+        # Pi 5 firmware puts a slash between a prefix that ends in one and the name (reference 3.4).
+        self.folder, self.prefix = folder, f"{folder}/" if self.profile.double_slash and folder else folder
 
     def run(self) -> Boot:
         """Boot the model."""
         raise NotImplementedError
 
-    def get(self, name: str, stage: str, *, probe: bool = False) -> Step:
+    def get(self, name: str, stage: str, *, probe: bool = False, whole: bool = False) -> Step:
         """Ask for a file, which need not be there. Raises Stopped where the firmware would stop at the answer."""
-        fetched = yield Ask(self.prefix + name, stage, probe, self.duplicates, self.program)
+        fetched = yield Ask(self.prefix + name, stage, probe, self.duplicates, self.program, whole)
         self._check(fetched, stage)
         return fetched
 
@@ -185,7 +198,7 @@ class Firmware:
         """Ask for boot.img, and for nothing after it."""
         yield from self.required("boot.img", "kernel", "boot_ramdisk=1 in config.txt asks for it")
         self.notes.append("all else comes from inside boot.img, which is not looked into")
-        return Booted(b"", tuple(self.notes))
+        return Booted(b"", tuple(self.notes), ramdisk=True)
 
     def _check(self, fetched: Fetched, stage: str) -> None:
         """Stop where the firmware would: at silence, at a server without options, at an error that is no absence."""

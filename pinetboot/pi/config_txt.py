@@ -59,6 +59,12 @@ def parse(text: bytes, model: str, into: ConfigTxt | None = None) -> ConfigTxt:
     return found
 
 
+def without_ramdisk(text: bytes) -> bytes:
+    """Leave out of config.txt what has the firmware look for a boot.img, once it is inside of one."""
+    lines = text.splitlines(keepends=True)
+    return b"".join(line for line in lines if line.partition(b"=")[0].strip() != b"boot_ramdisk")
+
+
 def seed_url(cmdline: bytes) -> str | None:
     """Find the NoCloud seed's address on the kernel command line; the last `ds=nocloud` counts (reference 6.1)."""
     url = None

@@ -15,6 +15,7 @@ from pinetboot.tftp.options import DEFAULT_BLKSIZE, number
 from pinetboot.tftp.packet import ErrorCode, MalformedPacket
 
 _KEPT = 64 << 10  # config.txt and cmdline.txt are read; of larger files the size is enough
+_WHOLE = 4 << 20  # more than any EEPROM holds
 
 
 class Result(StrEnum):
@@ -60,7 +61,7 @@ class Download:
 
     With `probe` the transfer is ended at the OACK with "Early terminate", as the firmware asks for sizes. A profile
     that `overlaps` is done at the OACK all the same, and ends the transfer only at the first block: while `lingers`,
-    receive() is to be called still.
+    receive() is to be called still. `whole` keeps all that comes.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Download:
     _block: int = 0
     _bytes: int = 0
     _stalled: bool = False
+    whole: bool = False
     _kept: bytearray = field(default_factory=bytearray)
 
     def start(self, now: float) -> list[Out]:
@@ -148,7 +150,7 @@ class Download:
         self._heard(now)
         self._block += 1
         self._bytes += len(payload)
-        if len(self._kept) < _KEPT:
+        if len(self._kept) < (_WHOLE if self.whole else _KEPT):
             self._kept += payload
         if len(payload) < self._blksize:
             self._end(Result.OK)
@@ -183,7 +185,7 @@ class Download:
             name=self.name,
             result=result,
             size=size,
-            content=bytes(self._kept) if self._bytes <= _KEPT else b"",
+            content=bytes(self._kept) if self._bytes <= (_WHOLE if self.whole else _KEPT) else b"",
             message=message,
             blocks=self._block,
             answered=answered,

@@ -125,6 +125,7 @@ KINDS: dict[str, Kind] = {
     "double-slash": Kind("it asks for SERIAL//name", changes=lambda _: {"double_slash": True}),
     "rollover": Kind("a bootloader of 2025-09-23 or later", changes=lambda _: {"max_blocks": None}),
     "no-options": Kind("it asks without TFTP options", changes=lambda _: {"tftp_options": ()}),
+    "write-protected": Kind("its EEPROM keeps no update", changes=lambda _: {"writable": False}),
     "file-timeout": Kind("it waits so many seconds for a file (TFTP_FILE_TIMEOUT)", "5", changes=_file_timeout),
     "blksize": Kind("it asks for blocks of this size", "512", changes=_block_size),
 }

@@ -9,17 +9,32 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from pinetboot import causes
+from pinetboot.pi import selfupdate
 from pinetboot.pi.asking import Ask, Boot, Booted, Firmware, Stopped
 from pinetboot.pi.config_txt import ConfigTxt
 from pinetboot.pi.download import Fetched, Result
+from pinetboot.pi.eeprom import Eeprom
 from pinetboot.pi.profiles import Profile
 
 _FIXUP_WHY = "every start file needs the fixup file of its version"
 
 
-def boot(profile: Profile, serial: str, server: str) -> Boot:
-    """Boot a model from the server at that address; the generator raises Stopped where the firmware would stop."""
-    return {3: _Pi3, 4: _Pi4, 5: _Pi5}[profile.generation](profile, serial, server).run()
+def boot(profile: Profile, serial: str, server: str, eeprom: Eeprom | None = None, mac: bytes = b"") -> Boot:
+    """Boot a model from the server at that address; the generator raises Stopped where the firmware would stop.
+
+    With what is in its `eeprom` it raises selfupdate.Flashed as well, where it updates itself; `mac` may be its folder.
+    """
+    made: Firmware = {3: _Pi3, 4: _Pi4, 5: _Pi5}[profile.generation](profile, serial, server)
+    if eeprom is not None and profile.generation > 3:  # noqa: PLR2004 - what came before has no EEPROM
+        made.equip(eeprom, eeprom.folder(serial, mac))
+    return made.run()
+
+
+def inside(profile: Profile, server: str) -> Firmware:
+    """Give the firmware of a model that has its files in memory, where no folder is anybody's; run() boots it."""
+    made: Firmware = {3: _Pi3, 4: _Pi4, 5: _Pi5}[profile.generation](profile, "", server)
+    made.prefix = made.folder = ""
+    return made
 
 
 class _Pi3(Firmware):
@@ -80,7 +95,9 @@ class _Pi4(Firmware):
     def run(self) -> Boot:
         yield from self._find_loader()
         yield from self.read_config("firmware")
-        yield from self.each(("vl805.sig", "pieeprom.sig", "recover4.elf", "recovery.elf"), "firmware")
+        yield from self.get("vl805.sig", "firmware")
+        yield from selfupdate.update(self)
+        yield from self.each(("recover4.elf", "recovery.elf"), "firmware")
         if self.config.flag("boot_ramdisk"):
             return (yield from self.from_ramdisk())
         start, fixup = _loader_names(self.config, "4")
@@ -127,7 +144,7 @@ class _Pi4(Firmware):
 class _Pi5(Firmware):
     def run(self) -> Boot:
         yield from self._find_config()
-        yield from self.get("pieeprom.sig", "firmware")
+        yield from selfupdate.update(self)
         if self.config.flag("boot_ramdisk"):
             return (yield from self.from_ramdisk())
         tree = self.device_tree

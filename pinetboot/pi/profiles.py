@@ -82,6 +82,7 @@ class Profile:
     first_port: int | None = None
     ttl: int = 128
     checksum: bool = True
+    writable: bool = True  # its EEPROM
     loads: Profile | None = None
 
     def speaking(self, program: int) -> Profile:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pinetboot.causes import Cause
 from pinetboot.pi.download import Result
+from pinetboot.pi.eeprom import Eeprom
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Report:
     steps: list[Step] = field(default_factory=list)
     files: list[FileStep] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    eeprom: Eeprom | None = None  # what is in it since this boot changed it
 
     @property
     def ok(self) -> bool:

@@ -43,7 +43,7 @@ class TftpClient:
         if ask.program != self._program and profile.first_port is not None:
             self._own_port = profile.first_port - 1
         self._program = ask.program
-        download = Download(ask.name, profile, probe=ask.probe, duplicates=ask.duplicates)
+        download = Download(ask.name, profile, probe=ask.probe, duplicates=ask.duplicates, whole=ask.whole)
         running = _Running(download, self._socket(profile), (self._server, self._port), self._meddler)
         try:
             return await running.finish()

@@ -1,5 +1,8 @@
 """`/boot/<path>`: the TFTP tree over HTTP, with HEAD, Range and conditional requests (RFC 9110).
 
+`/net_install/boot.img` and `boot.sig`, which a bootloader with nothing but HTTP_HOST set asks for (reference 4.4), are
+those of the Pi that asks, told by its address, else those in the root of the tree.
+
 Belongs here: one file as one answer. aiohttp's own FileResponse is not used: it takes names, not open files, and
 gives a part of another version to a client that resumes with an entity tag.
 """
@@ -8,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Final
 
 from aiohttp import ETag, web
 
@@ -16,18 +21,40 @@ from pinetboot.boot.names import BadName, normalise, place
 from pinetboot.boot.reading import ContentChanged, read_exactly, read_now
 from pinetboot.boot.resolver import BootFile, BootTree, Missing, NotServed, Refused
 from pinetboot.threads import Busy, Pool
+from pinetboot.web import seed
 from pinetboot.web.sources import SOURCES
 
 _OPEN_LIMIT_S = 10.0
 _READ_LIMIT_S = 30.0
 _PIECE = 256 << 10
+# Bytes of a body that were handed to the connection, in the request.
+SENT: Final = "sent"
 
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer GET and HEAD."""
+    return await _answer(request, request.match_info["path"])
+
+
+async def get_below(request: web.Request) -> web.StreamResponse:
+    """Answer the same for a path whose first folder is part of the tree itself."""
+    return await _answer(request, f"{request.match_info['folder']}/{request.match_info['path']}")
+
+
+async def get_by_address(request: web.Request) -> web.StreamResponse:
+    """Answer the same for what HTTP boot asks by default, where nothing but its address tells a Pi."""
+    name = request.match_info["name"]
+    serial = await request.app[SOURCES].seeds.who(seed.client_of(request))
+    if serial:
+        with suppress(web.HTTPNotFound):
+            return await _answer(request, f"{serial}/{name}")
+    return await _answer(request, name)
+
+
+async def _answer(request: web.Request, asked: str) -> web.StreamResponse:
     sources = request.app[SOURCES]
     try:
-        path = normalise(request.match_info["path"])
+        path = normalise(asked)
         file = await _open(sources.tree, sources.pool, path)
     except (BadName, Refused) as error:
         raise web.HTTPForbidden(text=f"{error}\n") from None
@@ -42,7 +69,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     if request.method != "HEAD" and part:
         try:
-            await _send(response, file, part, sources.pool)
+            await _send(request, response, file, part)
         except (ContentChanged, OSError, Busy, TimeoutError) as error:
             # The connection may keep the exception, and by its traceback would keep the file open.
             error.with_traceback(None)
@@ -103,8 +130,10 @@ def _same_version(request: web.Request, response: web.StreamResponse) -> bool:
     return wanted is None or wanted in {response.headers["ETag"], response.headers["Last-Modified"]}
 
 
-async def _send(response: web.StreamResponse, file: BootFile, part: range, pool: Pool) -> None:
+async def _send(request: web.Request, response: web.StreamResponse, file: BootFile, part: range) -> None:
     """Send bytes of a file. Raises ContentChanged, OSError, Busy or TimeoutError."""
+    pool = request.app[SOURCES].pool
+    request[SENT] = 0
     buffer = memoryview(bytearray(min(_PIECE, len(part))))
     offset = part.start
     while offset < part.stop:
@@ -118,6 +147,7 @@ async def _send(response: web.StreamResponse, file: BootFile, part: range, pool:
             data = await asyncio.wait_for(_read(pool, file, offset, len(piece)), _READ_LIMIT_S)
         await response.write(data)
         offset += len(data)
+        request[SENT] = offset - part.start
 
 
 def _read(pool: Pool, file: BootFile, offset: int, size: int) -> asyncio.Future[bytes]:

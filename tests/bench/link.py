@@ -2,6 +2,10 @@
 
 `python tests/bench/link.py --pis 10 36 50 100`; prints for each number of Pis the rate, its share of what the wire
 carries as payload, and how the slowest Pi did beside the median.
+
+`python tests/bench/link.py --http`: one Pi that gets a boot.img of 60 MB over HTTP, beside the same file in lock-step
+TFTP, whose acknowledgements are held back by the latency of a LAN: no kernel needs netem for that, and a stream loses
+no more by it than its first few round trips.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 _SIZE = 30_000_000
+_BOOT_IMG = 60_000_000
 _BLKSIZE = 1468
 # A frame on the wire: payload, TFTP, UDP, IP, Ethernet with its checksum, preamble and gap (IEEE 802.3).
 _FRAME = _BLKSIZE + 4 + 8 + 20 + 18 + 20
@@ -52,37 +58,80 @@ def two_hosts(rate: str) -> Iterator[tuple[str, str]]:
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
+@contextmanager
+def serving(base: Path, server: str) -> Iterator[None]:
+    """Serve the data directory below `base` in that namespace."""
+    settings = base / "pinetboot.toml"
+    settings.write_text(f'[server]\ndata = "{base}/data"\n[dhcp]\nmode = "off"\n[nfs]\nmode = "off"\n')
+    command = ["ip", "netns", "exec", server, sys.executable, "-m", "pinetboot", "serve", "--config", str(settings)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as daemon:
+        try:
+            time.sleep(3)
+            yield
+        finally:
+            daemon.terminate()
+
+
+def tftp(base: Path, client: str, pis: int, size: int, late_ms: float = 0.0) -> dict[str, float]:
+    """Have so many Pis get what the script in `base` says, in lock-step, all at once; the load generator's figures."""
+    load = ["ip", "netns", "exec", client, str(base / "load"), _SERVER, "69", str(base / "script")]
+    load += ["-c", str(pis), "-n", str(pis), "-e", str(size), "-d", "240"]
+    load += ["-a", str(late_ms)]
+    figures: dict[str, float] = json.loads(subprocess.run(load, stdout=subprocess.PIPE, check=False).stdout)
+    return figures
+
+
+def many(base: Path, client: str, counts: list[int]) -> None:
+    """Measure more and more Pis."""
+    wire = 1e9 / 8 * _BLKSIZE / _FRAME / 1e6
+    print("| Pis | MB/s | of the wire | p50 ms | slowest / median | retries |")
+    print("|---|---|---|---|---|---|")
+    for pis in counts:
+        figures = tftp(base, client, pis, _SIZE)
+        cells = [str(pis), f"{figures['MBps']:.1f}", f"{figures['MBps'] / wire * 100:.1f} %"]
+        cells += [f"{figures['ms_p50']:.0f}", f"{figures['ms_max'] / figures['ms_p50']:.2f}"]
+        print("| " + " | ".join([*cells, f"{figures['retries']:.0f}"]) + " |", flush=True)
+
+
+def http(base: Path, client: str, delay_ms: float, rounds: int) -> None:
+    """Measure one boot.img over HTTP and in lock-step TFTP, by turns."""
+    url = f"http://{_SERVER}/boot/boot.img"
+    get = ["ip", "netns", "exec", client, "curl", "-sS", "-o", "/dev/null", "-w", "%{time_total}", url]
+    seconds: dict[str, list[float]] = {"lock-step TFTP": [], "HTTP": []}
+    for _ in range(rounds):
+        seconds["lock-step TFTP"].append(tftp(base, client, 1, _BOOT_IMG, delay_ms)["ms_p50"] / 1000)
+        seconds["HTTP"].append(float(subprocess.run(get, stdout=subprocess.PIPE, check=True).stdout))
+    print(f"{_BOOT_IMG / 1e6:.0f} MB, {delay_ms:g} ms, load {os.getloadavg()[0]:.1f}, median of {rounds}")
+    print("| boot.img over | s | MB/s | times as fast |")
+    print("|---|---|---|---|")
+    slowest = statistics.median(seconds["lock-step TFTP"])
+    for name, taken in seconds.items():
+        median = statistics.median(taken)
+        cells = [name, f"{median:.2f}", f"{_BOOT_IMG / median / 1e6:.1f}", f"{slowest / median:.1f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     arguments.add_argument("--pis", type=int, nargs="+", default=[1, 10, 36, 50, 100, 200])
     arguments.add_argument("--rate", default="1gbit")
+    arguments.add_argument("--http", action="store_true", help="one boot.img over HTTP, and over TFTP")
+    arguments.add_argument("--delay-ms", type=float, default=0.2)
+    arguments.add_argument("--rounds", type=int, default=5)
     chosen = arguments.parse_args()
-    wire = 1e9 / 8 * _BLKSIZE / _FRAME / 1e6
     with tempfile.TemporaryDirectory(prefix="pinetboot-link-") as folder, two_hosts(chosen.rate) as (server, client):
         base = Path(folder)
-        generator = base / "load"
-        subprocess.run(["cc", "-O2", "-w", "-o", str(generator), str(HERE / "load.c")], check=True)
+        subprocess.run(["cc", "-O2", "-w", "-o", str(base / "load"), str(HERE / "load.c")], check=True)
         (base / "data" / "boot").mkdir(parents=True)
-        (base / "data" / "boot" / "kernel8.img").write_bytes(os.urandom(_SIZE))
-        (base / "script").write_text("G kernel8.img\n")
-        settings = base / "pinetboot.toml"
-        settings.write_text(f'[server]\ndata = "{base}/data"\n[dhcp]\nmode = "off"\n[http]\nenabled = false\n')
-        serve = ["ip", "netns", "exec", server, sys.executable, "-m", "pinetboot", "serve", "--config", str(settings)]
-        with subprocess.Popen(serve, stderr=subprocess.DEVNULL) as daemon:
-            try:
-                time.sleep(2)
-                print("| Pis | MB/s | of the wire | p50 ms | slowest / median | retries |")
-                print("|---|---|---|---|---|---|")
-                for pis in chosen.pis:
-                    load = ["ip", "netns", "exec", client, str(generator), _SERVER, "69", str(base / "script")]
-                    load += ["-c", str(pis), "-n", str(pis), "-e", str(_SIZE), "-d", "240"]
-                    figures = json.loads(subprocess.run(load, stdout=subprocess.PIPE, check=False).stdout)
-                    cells = [str(pis), f"{figures['MBps']:.1f}", f"{figures['MBps'] / wire * 100:.1f} %"]
-                    cells += [f"{figures['ms_p50']:.0f}", f"{figures['ms_max'] / figures['ms_p50']:.2f}"]
-                    print("| " + " | ".join([*cells, f"{figures['retries']:.0f}"]) + " |", flush=True)
-            finally:
-                daemon.terminate()
+        name, size = ("boot.img", _BOOT_IMG) if chosen.http else ("kernel8.img", _SIZE)
+        (base / "data" / "boot" / name).write_bytes(os.urandom(size))
+        (base / "script").write_text(f"G {name}\n")
+        with serving(base, server):
+            if chosen.http:
+                http(base, client, chosen.delay_ms, chosen.rounds)
+            else:
+                many(base, client, chosen.pis)
 
 
 if __name__ == "__main__":

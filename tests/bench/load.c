@@ -8,6 +8,7 @@
  * done by CLIENTS clients side by side; each request leaves from a socket of its own. Prints one JSON object; times are
  * those of whole runs, in milliseconds. Without -r each client begins its next run at once; with it RATE runs a second
  * begin, whatever the answers do, and their times count from when they were due. Content is not looked at, sizes are (-e BYTES of one run's G files).
+ * With -a MS each acknowledgement leaves so much later, as over a link of that latency; for one client alone.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -46,7 +47,7 @@ static struct client clients[MOST_CLIENTS];
 static struct sockaddr_in server;
 static int epoll_fd;
 static unsigned want_blksize = 1468, want_window = 1;
-static double timeout_ms = 1000, rate_per_ms, began_ms;
+static double timeout_ms = 1000, rate_per_ms, began_ms, late_ms;
 static long runs = 1, begun, ended, good, retries, answers;
 static uint64_t all_bytes, all_blocks;
 static long long expected = -1;
@@ -68,6 +69,9 @@ static void put(struct client *c, const void *data, size_t size)
 static void put_ack(struct client *c, uint64_t block)
 {
     uint8_t ack[4] = {0, ACK, block >> 8 & 255, block & 255};
+    if (late_ms)
+        for (double until = now_ms() + late_ms; now_ms() < until;)
+            ;
     put(c, ack, sizeof ack);
     c->in_window = 0;
 }
@@ -291,6 +295,7 @@ int main(int argc, char **argv)
         case 'd': deadline_ms = atof(value) * 1e3; break;
         case 'r': rate_per_ms = atof(value) / 1e3; break;
         case 'e': expected = atoll(value); break;
+        case 'a': late_ms = atof(value); break;
         }
     }
     if (n > MOST_CLIENTS)

@@ -380,3 +380,19 @@ def test_two_imports_at_once_are_one_after_the_other(packed: Path, data: Path, i
     holder.wait()
     assert "another import is at work" in done.stderr
     assert "boot and root" in well(done)
+
+
+def test_boot_img_is_a_word_about_the_image_that_stays(tmp_path: Path, image: Run, listed: Listed) -> None:
+    write_tree(tmp_path / "boot", BOOT_FILES)
+    source = ("--boot", str(tmp_path / "boot"), "--name", "netboot")
+    well(image("add", *source))
+    assert listed()[0]["boot_img"] is False
+    identity = listed()[0]["identity"]
+    assert "gets a boot.img" in well(image("add", *source, "--boot-img"))
+    assert "nothing has changed" in well(image("add", *source))
+    assert (listed()[0]["boot_img"], listed()[0]["identity"]) == (True, identity)
+    (tmp_path / "boot" / "config.txt").write_text("another")
+    well(image("add", *source, "--replace"))
+    assert listed()[0]["boot_img"] is True
+    well(image("add", *source, "--no-boot-img"))
+    assert listed()[0]["boot_img"] is False

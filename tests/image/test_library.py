@@ -163,16 +163,16 @@ def identity(data: Path) -> str:
 
 
 def test_who_uses_an_image_is_read_from_the_fleet(tmp_path: Path) -> None:
-    assert library.users(tmp_path, "a") == []
     fleet = tmp_path / "fleet.toml"
+    assert library.users(fleet, "a") == []
     fleet.write_text(
         '[[pi]]\nserial = "5b154510"\nimage = "a"\n[[pi]]\nserial = "da591740"\nhostname = "n"\nimage = "a"\n'
     )
-    assert library.users(tmp_path, "a") == ["pi-5b154510", "n"]
-    assert library.users(tmp_path, "b") == []
+    assert library.users(fleet, "a") == ["pi-5b154510", "n"]
+    assert library.users(fleet, "b") == []
     fleet.write_text("[[pi]]\nserial = 5\n")
     with pytest.raises(ConfigError, match="is no serial"):
-        library.users(tmp_path, "a")
+        library.users(fleet, "a")
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_the_server_s_offer(spoken: Spoken) -> None:
     assert isinstance(answer, Offer)
     assert packet.encode(answer.message).hex(" ") == spoken.offer.hex(" ")
     assert tuple(answer.delays_s) == spoken.due_s
+    assert answer.pi is not None
     assert (answer.pi.model, answer.pi.serial) == MODELS[spoken.model]
 
 
