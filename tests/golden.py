@@ -12,9 +12,9 @@ _WORD = re.compile(r'"([^"]*)"|@(\d+)|([0-9a-f]+)')
 _CHADDR = slice(28, 34)
 
 
-def load(name: str) -> list[bytes]:
+def load(name: str, folder: Path = FOLDER) -> list[bytes]:
     """Read a file: datagrams with an empty line between them, `#` before a comment."""
-    text = re.sub(r"^#.*\n", "", (FOLDER / f"{name}.hex").read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^#.*\n", "", (folder / f"{name}.hex").read_text(), flags=re.MULTILINE)
     return [b"".join(_octets(*word) for word in _WORD.findall(datagram)) for datagram in text.split("\n\n")]
 
 

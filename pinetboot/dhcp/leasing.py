@@ -20,6 +20,7 @@ from pinetboot.dhcp.keeping import Keeping
 from pinetboot.dhcp.lease import Lease
 from pinetboot.dhcp.lease_file import LeaseFile
 from pinetboot.dhcp.leases import Leases
+from pinetboot.dhcp.machines import Machines
 from pinetboot.dhcp.offer import Ignored
 from pinetboot.dhcp.options import Option
 from pinetboot.dhcp.packet import BOOTREQUEST, ZERO
@@ -54,11 +55,13 @@ class LeaseServer:
         people: People,
         sink: Sink,
         *,
+        machines: Machines,
         may_write: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._links = links
         self._people = people
+        self._machines = machines
         self._sink = sink
         self._port = Port(config.dhcp.port, config.server.interfaces, links, self._take, sink)
         file = LeaseFile(config.data / "state" / "leases.json")
@@ -150,7 +153,7 @@ class LeaseServer:
         self._looked_at = now
         before = self._place
         try:
-            found, why_not = place.find(config, links), ""
+            found, why_not = self._with_machines(place.find(config, links)), ""
         except OperatorError as error:
             found, why_not = None, error.what
         standby = found is not None and config.server.address != _AUTO and not links.holds(found.ground.address)
@@ -165,6 +168,10 @@ class LeaseServer:
         if found is not None and (before is None or before.range != found.range):
             self._arrange(found)
         return found
+
+    def _with_machines(self, found: Place) -> Place:
+        proxy = replace(found.ground.proxy, pxe=self._machines.pxe)
+        return replace(found, ground=replace(found.ground, proxy=proxy))
 
     def _read_again(self, found: Place) -> None:
         """Take the leases anew: meanwhile another host may have been the one that serves from this data directory."""
@@ -280,4 +287,5 @@ class LeaseServer:
             telling.tell(self._sink, heard, None, why="refused" if isinstance(decided, Answer) else decided.what)
         else:
             answered = decided.message.address(Option.SERVER_IDENTIFIER)
-            telling.tell(self._sink, heard, decided.pi, answered=str(answered))
+            self._machines.lacks(decided.lacks, f"boot/{decided.lacks} is not there")
+            telling.tell(self._sink, heard, decided.pi, machine=decided.machine, answered=str(answered))

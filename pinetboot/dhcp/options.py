@@ -36,6 +36,7 @@ class Option(IntEnum):
     CLIENT_INTERFACE = 94  # RFC 4578
     MACHINE_IDENTIFIER = 97  # RFC 4578
     RELAY_AGENT = 82  # RFC 3046
+    PATH_PREFIX = 210  # RFC 5071
     END = 255
 
 
@@ -53,6 +54,7 @@ class MessageType(IntEnum):
 
 
 PXE_CLIENT = b"PXEClient"
+HTTP_CLIENT = b"HTTPClient"  # UEFI 2.10 section 24.7
 
 # What a pinetboot that asks a LAN for its DHCP servers says in option 77, so that another takes it for no Pi.
 PROBE = b"pinetboot"

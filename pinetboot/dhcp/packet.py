@@ -17,12 +17,13 @@ from pinetboot.errors import PeerError
 BOOTREQUEST: Final = 1
 BOOTREPLY: Final = 2
 BROADCAST: Final = 0x8000
-# RFC 2131 figure 1, and the magic cookie of section 3; sname and file are of no use to anybody here.
-_HEADER: Final = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
+# RFC 2131 figure 1, and the magic cookie of section 3; sname is of no use to anybody here.
+_HEADER: Final = struct.Struct("!BBBBIHH4s4s4s4s16s64x128s4s")
 _FIXED: Final = _HEADER.size
 _COOKIE: Final = bytes([99, 130, 83, 99])
 _ETHERNET: Final = 1
 _MAC_SIZE: Final = 6
+_MOST_FILE: Final = 127  # the field is text that ends in a NUL
 _MAX_OPTION: Final = 255
 _PAD_CODE: Final = int(Option.PAD)
 _END_CODE: Final = int(Option.END)
@@ -37,7 +38,10 @@ class MalformedMessage(PeerError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A DHCP message over Ethernet. Options keep their order; one that came in pieces is whole (RFC 3396)."""
+    """A DHCP message over Ethernet. Options keep their order; one that came in pieces is whole (RFC 3396).
+
+    `file` is the header's field of that name, up to its first NUL; PCs read it there before they look at option 67.
+    """
 
     op: int
     xid: int
@@ -50,6 +54,7 @@ class Message:
     yiaddr: IPv4Address = ZERO
     siaddr: IPv4Address = ZERO
     giaddr: IPv4Address = ZERO
+    file: bytes = b""
 
     @property
     def type(self) -> MessageType | None:
@@ -76,7 +81,7 @@ def parse(datagram: bytes) -> Message:
     if len(datagram) < _FIXED:
         raise MalformedMessage(f"{len(datagram)} bytes are too few for a DHCP message")
     options = _options(datagram[_FIXED:])
-    op, hardware, size, hops, xid, secs, flags, *addresses, chaddr, cookie = _HEADER.unpack_from(datagram)
+    op, hardware, size, hops, xid, secs, flags, *addresses, chaddr, file, cookie = _HEADER.unpack_from(datagram)
     if cookie != _COOKIE:
         raise MalformedMessage("it is BOOTP without the DHCP cookie")
     if op not in {BOOTREQUEST, BOOTREPLY}:
@@ -84,14 +89,16 @@ def parse(datagram: bytes) -> Message:
     if hardware != _ETHERNET or size != _MAC_SIZE:
         raise MalformedMessage(f"hardware type {hardware} with {size} octets is not Ethernet")
     ciaddr, yiaddr, siaddr, giaddr = (IPv4Address(packed) if any(packed) else ZERO for packed in addresses)
-    return Message(op, xid, chaddr[:_MAC_SIZE], options, secs, flags, hops, ciaddr, yiaddr, siaddr, giaddr)
+    file = file.partition(b"\0")[0][:_MOST_FILE]
+    return Message(op, xid, chaddr[:_MAC_SIZE], options, secs, flags, hops, ciaddr, yiaddr, siaddr, giaddr, file)
 
 
 def encode(message: Message) -> bytes:
     """Write a DHCP message, options in their order."""
     addresses = (message.ciaddr, message.yiaddr, message.siaddr, message.giaddr)
     begin = (message.op, _ETHERNET, _MAC_SIZE, message.hops, message.xid, message.secs, message.flags)
-    fixed = _HEADER.pack(*begin, *(address.packed for address in addresses), message.mac, _COOKIE)
+    file = message.file[:_MOST_FILE]
+    fixed = _HEADER.pack(*begin, *(address.packed for address in addresses), message.mac, file, _COOKIE)
     return fixed + _packed(message.options.items()) + _END
 
 

@@ -25,8 +25,13 @@ from pinetboot.net.addresses import Endpoint, format_mac
 from pinetboot.net.links import Link, Links
 
 STANDARD: Final = 67
+CLIENT: Final = 68
+BOOT_SERVER: Final = 4011  # where PXE clients ask for the file alone (PXE 2.1 section 2.2.4)
+# Other programs may well be on these.
+_SHARED: Final = frozenset({STANDARD, BOOT_SERVER})
 _BURST: Final = 64
 _EVERYONE: Final = "255.255.255.255"
+_NOBODY: Final = "0.0.0.0"  # noqa: S104 - as what a client without an address sends from
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +149,20 @@ class Port:
             why = f"the answer to {format_mac(reply.mac)} could not be sent: {error.strerror}"
             self._sink(PacketDropped("dhcp", str(peer.host if peer else reply.yiaddr), why))
 
+    def reply(self, reply: Message, heard: Heard, address: IPv4Address) -> None:
+        """Send a BOOTREPLY back to where a message came from, as a boot server does; where that is nowhere, to all."""
+        if self._open is None or not self._links().holds(address):
+            return
+        nowhere = heard.source.host == _NOBODY
+        peer = Endpoint(_EVERYONE, CLIENT) if nowhere else heard.source
+        try:
+            self._open.send(packet.encode(reply), peer, str(address), heard.link.index if nowhere else 0)
+        except OSError as error:
+            why = f"the answer to {format_mac(reply.mac)} could not be sent: {error.strerror}"
+            self._sink(PacketDropped("dhcp", peer.host, why))
+
     def _opened(self) -> _Socket:
-        """Open the port the way that suits. Other ports than 67 have no other DHCP server on them."""
+        """Open the port the way that suits. Other ports than these have no other DHCP server on them."""
         if self._shares and self._port == STANDARD:
             try:
                 return self._raw()
@@ -154,7 +171,7 @@ class Port:
         try:
             sock = udp.listen(self._port)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or self._port != STANDARD:
+            if error.errno != errno.EADDRINUSE or self._port not in _SHARED:
                 raise listening.explained(error, f"UDP port {self._port}", "dhcp.port") from None
         else:
             return _Socket(sock, partial(udp.receive, sock), partial(_send, sock), held=True)

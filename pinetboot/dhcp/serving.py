@@ -15,12 +15,13 @@ from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from pinetboot.dhcp import asking, offer
+from pinetboot.dhcp import asking, offer, pxe
 from pinetboot.dhcp.lease import Lease
 from pinetboot.dhcp.leases import Leases
 from pinetboot.dhcp.offer import Ignored, Pi, Proxy
 from pinetboot.dhcp.options import PXE_CLIENT, RASPBERRY_PI_OUIS, MessageType, Option
 from pinetboot.dhcp.packet import BOOTREPLY, BOOTREQUEST, BROADCAST, ZERO, Message
+from pinetboot.dhcp.pxe import Machine, NoWay, Way
 from pinetboot.net.addresses import format_mac
 
 # How long an address that was offered is held. A Pi 3 boots with what it was offered and never requests it
@@ -84,13 +85,16 @@ class Ground:
 class Answer:
     """Send `message`, once after each of `delays_s` (seconds from the request).
 
-    `lease` is what it offers or grants, None for a refusal and for an answer to INFORM. `pi` is the firmware that asks.
+    `lease` is what it offers or grants, None for a refusal and for an answer to INFORM. `pi` is the firmware that asks,
+    `machine` one of another kind that is told to boot; `lacks` is the file in the boot tree that it is not told for.
     """
 
     message: Message
     lease: Lease | None = None
     delays_s: Sequence[float] = (0.0,)
     pi: Pi | None = None
+    machine: Machine | None = None
+    lacks: str = ""
 
     @property
     def grants(self) -> bool:
@@ -123,6 +127,7 @@ class _Asked:
     mac: str
     pi: Pi | None
     known: Known
+    way: Way | NoWay
 
     @property
     def to_another(self) -> IPv4Address | None:
@@ -157,7 +162,8 @@ def decide(message: Message, leases: Leases, ground: Ground, people: People, now
         begun = leases.latest(client)
         if begun is not None and begun.firmware is not None and begun.firmware[0] == message.xid:
             pi = offer.recognise(_as_begun(message, begun.firmware[1]))
-    return decided(_Asked(message, leases, ground, now, client, mac, pi, known))
+    way = pxe.way_of(message, None if pi else ground.proxy.pxe, ground.proxy.address)
+    return decided(_Asked(message, leases, ground, now, client, mac, pi, known, way))
 
 
 def client_key(message: Message, mac: str, serial: str) -> str:
@@ -200,7 +206,7 @@ def _discover(asked: _Asked) -> Answer | Ignored:
         if lease.until <= asked.now and not asking.is_probe(message):
             asked.leases.keep(lease)  # a Pi 3 boots with it as it is
     delays_s = asked.ground.proxy.rom_offers_s if pi and offer.is_rom(message) else (0.0,)
-    return Answer(_reply(asked, MessageType.OFFER, lease), lease, delays_s, pi)
+    return Answer(_reply(asked, MessageType.OFFER, lease), lease, delays_s, pi, asked.way.machine, asked.way.lacks)
 
 
 def _request(asked: _Asked) -> Answer | Ignored:
@@ -223,7 +229,7 @@ def _request(asked: _Asked) -> Answer | Ignored:
     )
     if lease is not None:
         _note(asked, lease)
-        return Answer(_reply(asked, MessageType.ACK, lease), lease, pi=asked.pi)
+        return Answer(_reply(asked, MessageType.ACK, lease), lease, pi=asked.pi, machine=asked.way.machine)
     chosen = Option.SERVER_IDENTIFIER in message.options
     if not chosen and not asked.ground.alone and asked.leases.of(asked.client) is None:
         return Ignored(f"it asks for {address}, of which another server may know more", asked.pi)
@@ -280,7 +286,7 @@ def _reply(asked: _Asked, kind: MessageType, lease: Lease | None = None) -> Mess
         int(Option.MESSAGE_TYPE): bytes([kind]),
         int(Option.SERVER_IDENTIFIER): ground.address.packed,
     }
-    boots = False
+    boots, next_server = False, False
     if kind is not MessageType.NAK:
         if lease is not None:
             options |= ground.terms
@@ -290,6 +296,9 @@ def _reply(asked: _Asked, kind: MessageType, lease: Lease | None = None) -> Mess
         boots = asked.pi is not None and lease is not None
         if boots:
             options |= offer.boot_options(ground.proxy, message.options.get(Option.MACHINE_IDENTIFIER, b""))
+        next_server = boots or (lease is not None and (asked.way.machine is not None or pxe.is_u_boot(message)))
+        if lease is not None and isinstance(asked.way, Way):
+            options |= pxe.options(asked.way, ground.proxy.address, b"", proxy=False)
     for code in (Option.CLIENT_IDENTIFIER, Option.RELAY_AGENT):
         if message.options.get(code):
             options[code] = message.options[code]
@@ -302,7 +311,8 @@ def _reply(asked: _Asked, kind: MessageType, lease: Lease | None = None) -> Mess
         flags=BROADCAST if broadcast else message.flags & BROADCAST,
         ciaddr=message.ciaddr if kind is MessageType.ACK else ZERO,
         yiaddr=lease.address if lease else ZERO,
-        siaddr=ground.proxy.address if boots else ZERO,
+        siaddr=ground.proxy.address if next_server else ZERO,
         giaddr=message.giaddr,
         options=options,
+        file=b"" if kind is MessageType.NAK else asked.way.file_field,
     )

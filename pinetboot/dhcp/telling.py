@@ -11,12 +11,20 @@ from pinetboot.dhcp.offer import Pi
 from pinetboot.dhcp.options import MessageType, Option
 from pinetboot.dhcp.packet import ZERO
 from pinetboot.dhcp.port import Heard
+from pinetboot.dhcp.pxe import Machine
 from pinetboot.events import DhcpHeard, Sink
 from pinetboot.net.addresses import format_mac
 
 
 def tell(
-    sink: Sink, heard: Heard, pi: Pi | None, *, answered: str | None = None, why: str = "", cause: Cause | None = None
+    sink: Sink,
+    heard: Heard,
+    pi: Pi | None,
+    *,
+    machine: Machine | None = None,
+    answered: str | None = None,
+    why: str = "",
+    cause: Cause | None = None,
 ) -> None:
     """Tell that a message was answered from an address of ours, or left alone for `why`."""
     message = heard.message
@@ -40,5 +48,6 @@ def tell(
             server=str(message.address(Option.SERVER_IDENTIFIER) or ""),
             unaddressed=unaddressed,
             xid=message.xid,
+            machine=machine.name if machine else "",
         )
     )

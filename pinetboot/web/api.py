@@ -16,8 +16,9 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 
 async def all_pis(request: web.Request) -> web.Response:
-    """Answer with all Pis."""
-    return _json(f'{{"pis":[{",".join(await request.app[FEED].all())}]}}')
+    """Answer with all Pis, and with the machines that are none."""
+    machines = encoded(request.app[SOURCES].machines.shown())
+    return _json(f'{{"pis":[{",".join(await request.app[FEED].all())}],"machines":{machines}}}')
 
 
 async def one_pi(request: web.Request) -> web.Response:

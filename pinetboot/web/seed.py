@@ -77,7 +77,7 @@ async def _answer(request: web.Request, name: str, serial: str | None) -> web.St
         why = f"the seed of {serial} is told to {_addresses(seeded)} alone, which {client} is not"
         sources.sink(PacketDropped("http", client, why))
         raise web.HTTPForbidden(text=f"{why}\n", headers=_KEPT_BY_NOBODY)
-    server, port = _asked_at(request)
+    server, port = asked_at(request)
     told = known.told()
     asker = cloudinit.Asker(
         client, serial, seeded.pi if seeded else None, server=server if told == "auto" else told, http_port=port
@@ -108,8 +108,8 @@ def _addresses(seeded: Seeded) -> str:
     return " or ".join(sorted(seeded.addresses))
 
 
-def _asked_at(request: web.Request) -> tuple[str, int]:
-    """Give our own end of the connection."""
+def asked_at(request: web.Request) -> tuple[str, int]:
+    """Give our own end of the connection: address and port, an empty one where it is gone."""
     own = request.transport.get_extra_info("sockname") if request.transport else None
     return (plain_address(own[0]), own[1]) if own else ("", 0)
 

@@ -17,7 +17,7 @@ from pinetboot.errors import OperatorError
 from pinetboot.events import HttpServed
 from pinetboot.net.links import Links
 from pinetboot.net.listening import Listeners, tcp_sockets
-from pinetboot.web import api, boot, dashboard, health, live, metrics, phone, seed
+from pinetboot.web import api, boot, dashboard, health, live, machines, metrics, phone, seed
 from pinetboot.web.feed import Feed
 from pinetboot.web.sources import SOURCES, Sources
 
@@ -39,6 +39,11 @@ class HttpServer:
         app.router.add_get("/", dashboard.page)
         app.router.add_get("/static/{version}/{name}", dashboard.static)
         app.router.add_get("/boot/{path:.+}", boot.get)
+        app.router.add_get(r"/net_install/{name:boot\.(?:img|sig)}", boot.get_by_address)
+        # GRUB that came over HTTP has these two at the root.
+        app.router.add_get("/{folder:grub|debian-installer|installers}/{path:.+}", boot.get_below)
+        app.router.add_get("/ipxe", machines.script)
+        app.router.add_get("/preseed/{mac}", machines.preseed)
         app.router.add_get("/api/pis", api.all_pis)
         app.router.add_get("/api/pis/{serial}", api.one_pi)
         app.router.add_get(r"/api/pis/{serial}/boots/{number:\d{1,18}}", api.one_boot)
@@ -83,7 +88,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
         status = response.status
-        sent = response.content_length or 0
+        sent = 0 if request.method == "HEAD" else response.content_length or 0
     except web.HTTPException as answer:
         status = answer.status
         raise
@@ -98,8 +103,11 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     finally:
         agent = request.headers.get("User-Agent", "")
+        client, (server, _) = seed.client_of(request), seed.asked_at(request)
+        # What a client got of a large file that it did not take to the end counts as well.
+        sent = request.get(boot.SENT, sent)
         request.app[SOURCES].sink(
-            HttpServed(seed.client_of(request), request.method, request.path, status, sent, _kind(request.path), agent)
+            HttpServed(client, request.method, request.path, status, sent, _kind(request.path), agent, server)
         )
 
 
@@ -108,7 +116,9 @@ def _kind(path: str) -> str:
     first = path.removeprefix("/").partition("/")[0]
     if first in {"boot", "phone"}:
         return first
+    if first in {"net_install", "ipxe", "grub", "debian-installer", "installers"}:
+        return "boot"
     # An older cloud-init puts the name right behind an address that ends without a slash (reference 6.2).
-    if first == "seed" or path.endswith(cloudinit.SEED_FILES):
+    if first in {"seed", "preseed"} or path.endswith(cloudinit.SEED_FILES):
         return "seed"
     return "health" if first in {"healthz", "readyz"} else "page"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,8 @@ from aiohttp import web
 
 from pinetboot.boot.resolver import BootTree
 from pinetboot.events import Sink
-from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.pi import Machine, Pi
+from pinetboot.installer.release import Installer
 from pinetboot.threads import Pool
 
 
@@ -73,6 +74,28 @@ class Pis(Protocol):
         """Show one boot with its files; None where it is not known."""
 
 
+async def _no_mac(_address: str) -> str:
+    """Nobody is known."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Machines that are no Pi. All but `installers`, which is called in a thread, answers without the storage.
+
+    `of` finds one of fleet.toml by its MAC, `mac_at` the MAC that the kernel has for an address, empty for none.
+    `loader` names the boot loader of an architecture, `preseeds` is the folder of preseeds. `shown`
+    shows all of them, with how far each came.
+    """
+
+    of: Callable[[str], Machine | None] = lambda _: None
+    mac_at: Callable[[str], Awaitable[str]] = _no_mac
+    installers: Callable[[], list[Installer]] = list
+    loader: Callable[[int], str] = lambda _: ""
+    preseeds: Path = Path("/nonexistent")
+    shown: Callable[[], list[dict[str, Any]]] = list
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Handed to every handler in the application. `readiness` gives each service's state by name.
@@ -87,6 +110,7 @@ class Sources:
     readiness: Callable[[], dict[str, str]]
     sink: Sink
     metrics: Callable[[], bytes]
+    machines: Machines = field(default_factory=Machines)
 
 
 SOURCES = web.AppKey("SOURCES", Sources)

@@ -23,7 +23,7 @@ def test_the_one_is_left_alone_and_the_other_is_answered_as_a_pi_4_at_once() -> 
     assert isinstance(offer.decide(plain, PROXY), Ignored)
     answer = offer.decide(as_pi, PROXY)
     assert isinstance(answer, Offer)
-    assert (answer.pi.model, tuple(answer.delays_s)) == ("Pi 4", (0.0,))
+    assert (answer.pi and answer.pi.model, tuple(answer.delays_s)) == ("Pi 4", (0.0,))
     for ask in (plain, as_pi):
         assert asking.is_probe(ask)
         assert ask.flags == BROADCAST

@@ -15,6 +15,7 @@ from pinetboot.dhcp.leases import Leases
 from pinetboot.dhcp.offer import Ignored, Pi, Proxy
 from pinetboot.dhcp.options import MessageType, Option, encode_machine
 from pinetboot.dhcp.packet import BOOTREPLY, BOOTREQUEST, BROADCAST, ZERO, Message
+from pinetboot.dhcp.pxe import Pxe
 from pinetboot.dhcp.serving import PI_OFFER_S, Answer, Ground, Known, Noted, decide
 
 NETWORK = IPv4Network("10.55.0.0/24")
@@ -443,3 +444,60 @@ def test_no_dialogue_surprises_it_and_no_address_has_two_clients(messages: list[
             found = lan.leases.at(address)
             assert found is not None
             assert found.client == client
+
+
+PXE_PC = {
+    Option.VENDOR_CLASS: b"PXEClient:Arch:00007:UNDI:003001",
+    Option.CLIENT_ARCHITECTURE: b"\0\x07",
+    Option.MACHINE_IDENTIFIER: bytes(17),
+}
+HTTP_PC = {Option.VENDOR_CLASS: b"HTTPClient:Arch:00016:UNDI:003001", Option.CLIENT_ARCHITECTURE: b"\0\x10"}
+BOOTING = replace(
+    GROUND,
+    proxy=replace(
+        GROUND.proxy,
+        pxe=Pxe(
+            {"7": "bootx64.efi", "16": "bootx64.efi", "0": "lpxelinux.0"},
+            "",
+            {"bootx64.efi"}.__contains__,
+            lambda _: False,
+        ),
+    ),
+)
+
+
+def test_a_uefi_pc_gets_with_its_lease_what_to_boot_and_is_sent_to_no_other_port() -> None:
+    lan = Lan(BOOTING)
+    offer = lan.answer(MessageType.DISCOVER, PXE_PC)
+    ack = lan.answer(
+        MessageType.REQUEST,
+        {
+            **PXE_PC,
+            Option.REQUESTED_ADDRESS: offer.message.yiaddr.packed,
+            Option.SERVER_IDENTIFIER: SERVER.packed,
+        },
+    )
+    assert ack.grants
+    for answer in (offer, ack):
+        assert answer.machine is not None
+        assert answer.message.yiaddr in NETWORK
+        assert answer.message.siaddr == SERVER
+        assert answer.message.file == answer.message.options[Option.BOOT_FILE] == b"bootx64.efi"
+        assert Option.VENDOR_CLASS not in answer.message.options
+        assert Option.VENDOR_SPECIFIC not in answer.message.options
+
+
+def test_http_boot_gets_its_url_with_its_lease() -> None:
+    offer = Lan(BOOTING).answer(MessageType.DISCOVER, HTTP_PC)
+    assert offer.message.options[Option.VENDOR_CLASS] == b"HTTPClient"
+    assert offer.message.options[Option.BOOT_FILE] == b"http://10.55.0.2/boot/bootx64.efi"
+    assert offer.message.yiaddr in NETWORK
+
+
+def test_u_boot_gets_the_server_s_address_and_a_pc_without_a_loader_its_lease_alone() -> None:
+    lan = Lan(BOOTING)
+    assert lan.answer(MessageType.DISCOVER, {Option.VENDOR_CLASS: b"U-Boot.armv8"}).message.siaddr == SERVER
+    bios = lan.answer(MessageType.DISCOVER, {Option.VENDOR_CLASS: PXE, Option.CLIENT_ARCHITECTURE: bytes(2)}, mac=OTHER)
+    assert bios.lacks == "lpxelinux.0"
+    assert (bios.message.siaddr, bios.message.file) == (ZERO, b"")
+    assert Option.BOOT_FILE not in bios.message.options
