@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
 import resource
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
-from support import Daemon, without_privileges
+from support import Daemon, wait_until, without_privileges
 
 from pinetboot import storm
 from pinetboot.demo import stage, tree
@@ -26,6 +29,7 @@ from pinetboot.pi.profiles import PROFILES
 from pinetboot.pi.report import Report
 
 Serve = Callable[..., Daemon]
+_PIPE = 65_536  # bytes that a pipe holds (pipe(7))
 
 
 def small_root(daemon: Daemon) -> None:
@@ -59,6 +63,26 @@ def test_each_boots_from_an_address_of_its_own_and_one_shape_tells_all(serve: Se
     assert all(set(pi) == set(alone) for pi in told["pis"])
     seeds = {line["client"]: line["serial"] for line in daemon.said("http seed") if line["client"] != "127.0.0.1"}
     assert seeds == {f"127.1.0.{number + 1}": f"1000000{number:x}" for number in range(12)}
+
+
+def test_a_reader_that_is_slow_gets_all_of_it(serve: Serve) -> None:
+    daemon = serve()
+    small_root(daemon)
+    whole = [*without_privileges(), *command(daemon, "--count", "12", "--at-once", "--json")]
+    # As container images have it: Python writes once then, however little of it the pipe takes.
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(whole, stdout=subprocess.PIPE, env=unbuffered) as process:
+        assert process.stdout is not None
+        assert wait_until(lambda: waiting(process.stdout) == _PIPE, 60)
+        text, _ = process.communicate(timeout=30)
+    assert len(text) > _PIPE
+    assert json.loads(text)["booted"] == 12
+
+
+def waiting(pipe: IO[bytes] | None) -> int:
+    """How many bytes can be read from it."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_those_that_stop_are_grouped_by_cause(serve: Serve) -> None:

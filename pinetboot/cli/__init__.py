@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from pinetboot import __version__
+from pinetboot import __version__, journald
 from pinetboot.errors import OperatorError
 
 # In the order of --help: the command, and where it is. Only the one that is asked for is loaded, which for most is a
@@ -22,8 +24,11 @@ _COMMANDS = {
     "rehearse": ("pinetboot.cli.rehearse", "rehearse"),
     "dhcp-lines": ("pinetboot.cli.dhcp_lines", "dhcp_lines"),
     "trace": ("pinetboot.cli.trace", "trace"),
+    "eeprom": ("pinetboot.cli.eeprom", "eeprom"),
+    "installer": ("pinetboot.cli.installer", "app"),
     "image": ("pinetboot.cli.image", "app"),
     "pi": ("pinetboot.cli.pi", "app"),
+    "systemd": ("pinetboot.cli.systemd", "app"),
 }
 
 
@@ -62,14 +67,38 @@ def _app(wanted: str) -> typer.Typer:
     return app
 
 
+def _take_capabilities() -> None:
+    """Use what the interpreter's file may give to a user who is no root."""
+    from pinetboot.host import system  # noqa: PLC0415 - root, who needs none, does not wait for it
+
+    system.put_in_effect(system.Capability)
+
+
+def _write_whole() -> None:
+    """Have all that is printed arrive, though a pipe takes it in pieces.
+
+    With PYTHONUNBUFFERED, as container images have it, Python drops what a write to a full pipe did not take.
+    """
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=True)
+
+
 def main() -> NoReturn:
     """Run the command in sys.argv and exit."""
+    _write_whole()
     if sys.platform != "linux":
         typer.echo("pinetboot: runs on Linux only", err=True)
         sys.exit(2)
+    if os.geteuid():
+        _take_capabilities()
     try:
         _app(sys.argv[1] if len(sys.argv) > 1 else "")()
     except OperatorError as error:
-        typer.echo(f"pinetboot: {error}", err=True)
+        lines = f"pinetboot: {error}".splitlines()
+        if journald.reads(sys.stderr):
+            lines = [journald.marked("error", line) for line in lines]
+        typer.echo("\n".join(lines), err=True)
         sys.exit(2)
     sys.exit(0)
