@@ -89,7 +89,7 @@ def run(config: Config) -> Report:
     found: list[Found] = []
     inventory: Inventory | None = None
     try:
-        inventory = store.read(config.data)
+        inventory = store.read(config)
     except OperatorError as error:
         found.append(Found(_unreadable(error)))
     grounds: list[Ground] = []

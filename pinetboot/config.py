@@ -194,8 +194,9 @@ class Nfs(Section):
 
 
 class Fleet(Section):
-    """How the fleet in fleet.toml is kept true."""
+    """How the fleet in fleet.toml is kept true. `file` says where that lies; empty: in the data directory."""
 
+    file: Text = ""
     adopt: Literal["manual", "auto"] = "manual"
     default_image: Text = ""
     keep_generations: Annotated[int, Field(ge=1, le=100)] = 2
@@ -221,7 +222,7 @@ class BootImg(Section):
     key_file: Text = ""
 
 
-PXE_LOADERS = {"0": "lpxelinux.0", "7": "bootx64.efi", "11": "bootaa64.efi"}
+PXE_LOADERS = {"0": "lpxelinux.0", "7": "bootx64.efi", "11": "bootaa64.efi", "16": "snponly.efi"}
 
 
 class Config(Section):
@@ -238,10 +239,21 @@ class Config(Section):
     netconsole: Netconsole = Netconsole()
     boot_img: BootImg = BootImg()
 
+    @field_validator("pxe")
+    @classmethod
+    def _what_is_not_named_stays(cls, value: dict[str, str]) -> dict[str, str]:
+        """An empty table leaves all PXE machines alone, an empty name those of one architecture."""
+        return PXE_LOADERS | value if value else value
+
     @property
     def data(self) -> Path:
         """The data directory."""
         return Path(self.server.data).expanduser()
+
+    @property
+    def fleet_file(self) -> Path:
+        """Where the fleet is written down."""
+        return Path(self.fleet.file).expanduser() if self.fleet.file else self.data / "fleet.toml"
 
     @property
     def boot_root(self) -> Path:

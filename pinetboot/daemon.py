@@ -7,7 +7,8 @@ import gc
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from pinetboot import __version__, log, systemd
 from pinetboot.config import Config
@@ -17,6 +18,7 @@ from pinetboot.observe.journal import Journal, client_of
 from pinetboot.observe.netconsole import setting as netconsole_line
 from pinetboot.services import Services
 from pinetboot.settings import Source
+from pinetboot.threads import Busy, Pool
 
 # What a running daemon takes from changed settings; all else waits for a restart.
 _LIVE = {
@@ -43,22 +45,27 @@ _LIVE = {
     ("fleet", "keep_generations"),
     ("nfs", "options"),
     ("nfs", "clients"),
+    ("boot_img", "key_file"),
 }
 
 _TOLD = "clients are told"
+_STOPPED_S = 10  # what is to be put away when the last transfer is over
+_LOOK_S: Final = 1.0
 
 
 async def serve(source: Source, announce: Callable[[list[tuple[str, str]]], None]) -> None:
     """Run until SIGTERM or SIGINT. `announce` shows the start block, (label, text) a line. Raises OperatorError."""
+    stamp = source.stamp()
     config, origin = source.load()
     log.configure(config.server.log_format, config.server.log_level)
-    daemon = _Daemon(source, config)
+    daemon = _Daemon(source, config, stamp)
     await daemon.run(origin, announce)
 
 
 class _Daemon:
-    def __init__(self, source: Source, config: Config) -> None:
+    def __init__(self, source: Source, config: Config, stamp: tuple[int, ...] | None) -> None:
         self._source = source
+        self._stamp = stamp
         self._config = config
         self._journal = Journal()
         self._services = Services(config, self._record)
@@ -80,22 +87,38 @@ class _Daemon:
         else:
             log.write("info", "ready", **_as_fields(block))
         systemd.notify("READY=1", self._status())
-        watchdog = asyncio.create_task(_sign_of_life())
+        beside = [asyncio.create_task(_sign_of_life()), asyncio.create_task(self._follow_settings())]
         await self._stop.wait()
-        systemd.notify("STOPPING=1")
         stop_s = self._config.server.stop_s
+        systemd.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int((stop_s + _STOPPED_S) * 1e6)}")
         log.write("info", "stopping", running_transfers_may_finish_s=stop_s)
         self._stop.clear()
         stopping = asyncio.create_task(self._services.stop(stop_s))
         impatient = asyncio.create_task(self._stop.wait())
         await asyncio.wait({stopping, impatient}, return_when=asyncio.FIRST_COMPLETED)
-        watchdog.cancel()
-        impatient.cancel()
+        for task in (*beside, impatient):
+            task.cancel()
         if stopping.done():
             await stopping
         log.write("info", "stopped")
 
+    async def _follow_settings(self) -> None:
+        """Take a settings file that changed, once it was left alone between two looks: half of one may be valid too.
+
+        One that is gone changes nothing. It follows links, one of which a mounted ConfigMap swaps.
+        """
+        # Threads of its own: a mount that hangs must not keep the process from ending.
+        pool, before = Pool(threads=1), self._stamp
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            with suppress(Busy):
+                now = await pool.submit("settings", self._source.stamp)
+                if now is not None and now == before != self._stamp:
+                    self._reload()
+                before = now
+
     def _reload(self) -> None:
+        self._stamp = self._source.stamp()
         systemd.reloading()
         try:
             config, origin = self._source.load()

@@ -21,7 +21,7 @@ class DhcpHeard:
     `requested` is the address that a REQUEST asks for or renews, empty in all other messages. `source` is the client's
     own address; what comes through a relay, `relay`, shows none. `cause`: why a boot that is answered goes no further.
     `server` is the DHCP server that a REQUEST names (option 54), `unaddressed`: it asks for 0.0.0.0 by name.
-    `xid` is the transaction.
+    `xid` is the transaction. `machine` names what asks to boot and is no Pi.
     """
 
     mac: str
@@ -38,6 +38,7 @@ class DhcpHeard:
     server: str = ""
     unaddressed: bool = False
     xid: int = 0
+    machine: str = ""
 
 
 class Outcome(StrEnum):
@@ -101,7 +102,7 @@ class PacketDropped:
 
 @dataclass(frozen=True, slots=True)
 class HttpServed:
-    """An HTTP request was answered. `kind` is seed, boot, health, phone or page."""
+    """An HTTP request was answered. `kind` is seed, boot, health, phone or page; `server` is the address asked."""
 
     client: str
     method: str
@@ -110,6 +111,7 @@ class HttpServed:
     sent_bytes: int
     kind: str
     user_agent: str = ""
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,18 @@ class PiReady:
 
 
 @dataclass(frozen=True, slots=True)
+class BootImgMade:
+    """The boot.img of a Pi was made anew from its boot tree: so many bytes, `signed` with the user's key or not."""
+
+    serial: str
+    hostname: str
+    generation: int
+    bytes: int
+    signed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetKept:
     """Who keeps the fleet of our data directory has changed: this daemon by its claim `epoch`, else (0) `by`.
 
@@ -170,6 +184,16 @@ class RolledBack:
     generation: int
     to: int
     after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BootloaderUpdate:
+    """What becomes of an update of a Pi's bootloader: `state` is one of `eeprom.update.Came`, `why` a sentence."""
+
+    serial: str
+    hostname: str
+    state: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +286,11 @@ Event = (
     FleetRead
     | PiMaking
     | PiReady
+    | BootImgMade
     | FleetKept
     | AddressMoved
     | RolledBack
+    | BootloaderUpdate
     | FleetFault
     | DhcpHeard
     | LeaseGranted

@@ -134,7 +134,7 @@ def _examined(config: Config, serials: Sequence[str]) -> dict[str, tuple[Finding
     """Look at Pis as `pinetboot check` does; what cannot be looked at tells nothing."""
     from_fleet: dict[str, Pi] = {}
     try:
-        inventory = store.read(config.data)
+        inventory = store.read(config)
         from_fleet = inventory.by_serial
         ground = gather(config, inventory)
     except OperatorError:

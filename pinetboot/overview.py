@@ -101,6 +101,9 @@ class Overview:
             found.append(causes.mac_changed(pi.mac, seen.mac))
         elif swap is not None and seen is not None and seen.mac == swap.after:
             found.append(causes.mac_changed(swap.before, swap.after))
+        old = self.logs.old(serial, seen.model if seen else "")
+        if old is not None:
+            found.append(old)
         back = self._fleet.fallbacks.trials.fallen.get(serial)
         if back is not None:
             found.append(causes.sent_back(back.fled, back.to, back.after_s))
@@ -141,6 +144,8 @@ class Overview:
 
         The latest, in `boot`, has its files and evidence with it; those of another are boot()'s. `warnings` are worth
         knowing, `log` is what its bootloader said.
+
+        `bootloader_update` is what became of the latest one that was asked for.
         """
         if not self.knows(serial):
             return None
@@ -151,6 +156,8 @@ class Overview:
             shown["boot"] |= details_json(latest, serial)
         shown["warnings"] = [cause.to_json() for cause in self.warnings(serial)]
         shown["log"] = self.log(serial)
+        update = self._fleet.updates.shown(serial)
+        shown["bootloader_update"] = update and update | {"at": rfc3339(update["at"])}
         return shown | {"boots": [boot_json(boot, offset) for boot in timeline.boots(serial)]}
 
     def boot(self, serial: str, number: int) -> dict[str, Any] | None:

@@ -9,22 +9,28 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
 from pinetboot import causes
-from pinetboot.pi import config_txt, faults, firmware, linux, online, seed
-from pinetboot.pi.asking import Ask, Booted, Stopped
+from pinetboot.pi import config_txt, faults, firmware, http_boot, linux, online, seed, selfupdate
+from pinetboot.pi.asking import Ask, Boot, Booted, Stopped
 from pinetboot.pi.dhcp import DhcpDialogue, Lease, release
 from pinetboot.pi.download import Fetched, Result
+from pinetboot.pi.eeprom import Eeprom
 from pinetboot.pi.faults import Fault, Meddler, Way
+from pinetboot.pi.http_boot import HttpBoot
+from pinetboot.pi.http_client import HttpClient
 from pinetboot.pi.link import Link
 from pinetboot.pi.linux import LinuxDialogue
 from pinetboot.pi.profiles import Profile, mac_of
 from pinetboot.pi.report import FileStep, Report, Step
+from pinetboot.pi.selfupdate import Flashed
 from pinetboot.pi.tftp import TftpClient
+
+_MOST_UPDATES = 4  # of its bootloader, before it counts as a loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class Plan:
     """What to rehearse. `link` None leaves DHCP out, and `server` must then say where to boot from.
 
     `local` is the address to boot from where DHCP gives none, empty for any; `dhcp_timeout_s` None is the model's own.
-    `online`: it goes on as Linux, which asks for an address by itself and tells the server that it is up.
+    `online`: it goes on as Linux, which asks for an address by itself and tells the server that it is up. `eeprom` is
+    what is in that of a Pi 4 or newer before it boots. With `http` it boots over HTTP.
     """
 
     profile: Profile
@@ -45,6 +52,8 @@ class Plan:
     local: str = ""
     faults: tuple[Fault, ...] = ()
     online: bool = False
+    eeprom: Eeprom = field(default_factory=Eeprom)
+    http: HttpBoot | None = None
 
 
 def plan(
@@ -86,8 +95,9 @@ class _Rehearsal:
         self._told = told
         self._meddler = Meddler(plan.faults) if plan.faults else None
         self._leased: dict[tuple[IPv4Address, IPv4Address], tuple[Lease, int]] = {}
-        self._client: TftpClient | None = None
+        self._client: TftpClient | HttpClient | None = None
         self._local = self._server = ""
+        self._eeprom = plan.eeprom
 
     @staticmethod
     def now() -> float:
@@ -95,14 +105,26 @@ class _Rehearsal:
         return time.monotonic()
 
     async def boot(self) -> None:
-        client = await self._address("seen", self.plan.profile)
-        booted = await self._firmware(client)
+        booted = await self._booted()
         self.report.notes += booted.notes
         if booted.cmdline:
             self._check_root(booted.cmdline)
             await self._linux(booted.cmdline)
-        elif not booted.notes:
+        elif not booted.ramdisk:
             raise Stopped("root", causes.no_root("cmdline.txt is missing or empty"))
+
+    async def _booted(self) -> Booted:
+        """Boot the firmware, again after each update of its bootloader. Raises Stopped where that finds no end."""
+        for _ in range(_MOST_UPDATES):
+            selfupdate.require_network(self._eeprom)
+            client = await self._address("seen", self.plan.profile)
+            began = self.now()
+            try:
+                return await self._firmware(client)
+            except Flashed as flashed:
+                self.report.eeprom = self._eeprom = flashed.eeprom
+                self._step("firmware", "its bootloader is flashed, and it starts over", ok=True, began=began)
+        raise Stopped("firmware", causes.update_loop())
 
     async def close(self) -> None:
         link = self.plan.link
@@ -114,8 +136,8 @@ class _Rehearsal:
             link.broadcast(release(lease, self.plan.mac, xid))
         await link.close(self.plan.mac)
 
-    async def _address(self, stage: str, profile: Profile) -> TftpClient:
-        """Have an address and a server, over DHCP or as the plan says, and a TFTP client that uses them."""
+    async def _address(self, stage: str, profile: Profile) -> TftpClient | HttpClient:
+        """Have an address and a server, over DHCP or as the plan says, and a client that uses them."""
         plan = self.plan
         self._local, self._server = plan.local, plan.server or ""
         if plan.link is not None:
@@ -124,14 +146,26 @@ class _Rehearsal:
         self.report.server = self._server
         if self._client is not None:
             self._client.close()
-        self._client = TftpClient(plan.profile, self._server, plan.tftp_port, self._local, self._meddler)
+        if plan.http is not None:
+            self._client = HttpClient(plan.profile, self._local)
+        else:
+            self._client = TftpClient(plan.profile, self._server, plan.tftp_port, self._local, self._meddler)
         return self._client
+
+    def _asking(self) -> Boot:
+        """Say what the firmware asks for, in its order."""
+        plan = self.plan
+        if plan.http is None:
+            return firmware.boot(plan.profile, plan.serial, self._server, self._eeprom, plan.mac)
+        key = plan.http.public or self._eeprom.public
+        return http_boot.boot(plan.profile, self._server, plan.http.url(self._server, plan.serial), key)
 
     async def _dhcp(self, link: Link, stage: str, profile: Profile) -> Lease:
         plan = self.plan
         xid = secrets.randbits(32) if profile.xid is None else profile.xid
         timeout_s = profile.dhcp_timeout_s if plan.dhcp_timeout_s is None else plan.dhcp_timeout_s
-        tftp_ip = IPv4Address(plan.server) if plan.server else None
+        own = plan.server or (self._eeprom.server if is_address(self._eeprom.server) else "")
+        tftp_ip = IPv4Address(own) if own else None
         dialogue = DhcpDialogue(profile, plan.serial, plan.mac, xid, timeout_s, tftp_ip)
         who = "DHCP" if profile is plan.profile else f"DHCP of {profile.name}"
         lease = await self._converse(link, stage, who, dialogue, checksum=profile.checksum)
@@ -186,9 +220,9 @@ class _Rehearsal:
             else:
                 then()
 
-    async def _firmware(self, client: TftpClient) -> Booted:
+    async def _firmware(self, client: TftpClient | HttpClient) -> Booted:
         profile = self.plan.profile
-        boot = firmware.boot(profile, self.plan.serial, self._server)
+        boot = self._asking()
         stage, program, began = "", 0, self.now()
         try:
             ask = next(boot)
@@ -208,7 +242,7 @@ class _Rehearsal:
             self._step(stop.stage, stop.cause.what, ok=False, began=began)
             raise
 
-    async def _file(self, client: TftpClient, ask: Ask) -> Fetched:
+    async def _file(self, client: TftpClient | HttpClient, ask: Ask) -> Fetched:
         began = self.now()
         fetched = await client.fetch(ask)
         ms = (self.now() - began) * 1000

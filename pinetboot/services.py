@@ -17,6 +17,7 @@ from pinetboot.boot.data import prepare, seed_folder
 from pinetboot.boot.generated import Served
 from pinetboot.config import Config
 from pinetboot.dhcp.leasing import LeaseServer
+from pinetboot.dhcp.machines import Machines
 from pinetboot.dhcp.people import People
 from pinetboot.dhcp.server import ProxyDhcpServer
 from pinetboot.errors import OperatorError
@@ -27,6 +28,7 @@ from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.reconcile import Reconciler
 from pinetboot.insight import Insight
+from pinetboot.installing import Installing
 from pinetboot.interfaces import Interfaces
 from pinetboot.net.links import Links, LinkWatch
 from pinetboot.nfs.server import NfsServer
@@ -66,6 +68,7 @@ class Services:
         self.tally.latest = lambda serial: self.overview.boots.timeline.latest(serial)  # noqa: PLW0108
         self.nfs = NfsServer(config, self._pool, self.fleet, self._take)
         self.watch = LinkWatch(self._links_changed)
+        self._installing = Installing(config, self._pool, lambda: self.fleet.inventory, self.watch, sink)
         self.insight = Insight(config, self._pool, self.overview, self.watch, take=self._take, again=self._again)
         self._interfaces = Interfaces(config.server.interfaces, sink)
         self._following: set[asyncio.Task[None]] = set()
@@ -90,15 +93,17 @@ class Services:
             if config.tftp.enabled:
                 self._tftp = TftpServer(config, tree, self._pool, self._take)
                 self._tftp.start(self.watch.links)
+            machines = Machines(config, tree, self._pool, lambda: self.fleet.inventory, self._take)
             if config.dhcp.mode == "proxy":
-                self._dhcp = ProxyDhcpServer(config, lambda: self.watch.links, self._take)
+                self._dhcp = ProxyDhcpServer(config, lambda: self.watch.links, machines, self._take)
                 self._dhcp.start()
             elif config.dhcp.mode == "server":
-                self._dhcp = await self._lease_server()
+                self._dhcp = await self._lease_server(machines)
                 await self._dhcp.start()
             if config.http.enabled:
                 metrics = exposition(self.tally, self._standing)
-                sources = Sources(tree, self._seeds(), self.overview, self._pool, self.readiness, self._take, metrics)
+                seeds, ready, others = self._seeds(), self.readiness, self._installing.sources(machines)
+                sources = Sources(tree, seeds, self.overview, self._pool, ready, self._take, metrics, others)
                 self._http = HttpServer(config, sources)
                 await self._http.start(self.watch.links)
         except BaseException:
@@ -193,16 +198,16 @@ class Services:
         if not self._held:
             boots.forget()
 
-    async def _lease_server(self) -> LeaseServer:
+    async def _lease_server(self, machines: Machines) -> LeaseServer:
         """Make it, with the reservations as fleet.toml has them now, until the fleet's own first look is through."""
         try:
-            first = await self._pool.submit("fleet/read", partial(store.read, self.config.data))
+            first = await self._pool.submit("fleet/read", partial(store.read, self.config))
         except OperatorError:
             first = Inventory()  # the fleet's own look tells what is wrong
         people = People(lambda: self.fleet.inventory if self.fleet.read else first, self.fleet.sightings.serial_of)
-        return LeaseServer(
-            self.config, lambda: self.watch.links, self._pool, people, self._take, may_write=self._may_lease
-        )
+        links, take = lambda: self.watch.links, self._take
+        may = self._may_lease
+        return LeaseServer(self.config, links, self._pool, people, take, machines=machines, may_write=may)
 
     def _may_lease(self) -> None:
         if self.keeps_fleet and not self.fleet.kept:
@@ -234,6 +239,7 @@ class Services:
     def _tell(self, event: Event) -> None:
         """Hand an event on, and to whoever here goes by what others found out."""
         self.tally.take(event)
+        self._installing.take(event)
         if isinstance(event, PiOnline):
             self.fleet.fallbacks.online(event.serial)
         elif isinstance(event, RolledBack):

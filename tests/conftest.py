@@ -18,14 +18,22 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 GUESTS = "guests"
+# What takes minutes. The service's guest is made of what the first makes, and would wait for it.
+_LONGEST = ("lab/test_nfs_", "tests/container/", "tftp/test_real_clients", "lab/test_systemd", "lab/test_failover")
+CONTAINERS = "containers"
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Keeps a file's tests in one process, as they share what it started; all that use server guests count as one."""
+    """Keeps a file's tests in one process, as they share what it started; all that use server guests count as one.
+
+    So do those of the container's image, which one of them has to build.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if "tests/container/" in file:
+            return CONTAINERS
         return GUESTS if "lab/test_nfs_" in file else file
 
 
@@ -43,7 +51,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: "lab/test_nfs_" not in item.nodeid)
+
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, part in enumerate(_LONGEST) if part in item.nodeid), len(_LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -352,3 +352,14 @@ def test_any_text_makes_settings_or_is_refused(text: str) -> None:
     except ConfigError:
         return
     assert tried(mapping) is not None
+
+
+def test_a_loader_that_is_named_leaves_the_others_as_they_are_and_an_empty_table_leaves_none() -> None:
+    assert config.build({"pxe": {"7": "own.efi", "0": ""}}, "a test").pxe == {
+        "0": "",
+        "7": "own.efi",
+        "11": "bootaa64.efi",
+        "16": "snponly.efi",
+    }
+    assert config.build({"pxe": {}}, "a test").pxe == {}
+    assert config.build({}, "a test").pxe["0"] == "lpxelinux.0"

@@ -5,6 +5,7 @@ Belongs here: paths and modes. `boot` is for everyone to read; the rest holds se
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from pinetboot.boot.resolver import BootTree, Names
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
 
-_PRIVATE = ("pis", "images", "cloud-init", "state")
+_PRIVATE = ("pis", "images", "cloud-init", "preseed", "state")
 
 
 def prepare(config: Config, names: Names | None = None) -> BootTree:
@@ -26,7 +27,9 @@ def prepare(config: Config, names: Names | None = None) -> BootTree:
     except OSError as error:
         raise OperatorError(
             f"the data directory {data} cannot be made: {error.strerror}",
-            "Make it by hand for this user, or name another with --data.",
+            "Run `pinetboot systemd install` again, which lets the service write to where the settings say."
+            if error.errno == errno.EROFS and "INVOCATION_ID" in os.environ  # systemd.exec(5)
+            else "Make it by hand for this user, or name another with --data.",
         ) from None
     for name in _PRIVATE:
         # A data directory that is mounted read-only still serves what is in it.

@@ -12,14 +12,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pinetboot.boot import cloudinit
 from pinetboot.boot.bounds import MAX_SIZE
 from pinetboot.boot.cloudinit import Asker
-from pinetboot.boot.template import TemplateFault, load
+from pinetboot.boot.template import TemplateFault, has_tags, load, render
 
 
 def make(folder: Path, name: str, asker: Asker) -> bytes:
@@ -45,6 +47,28 @@ def faults(folder: Path, asker: Asker) -> list[str]:
         else:
             found += [f"{path}, as this Pi gets it: {wrong}"] if wrong else []
     return found
+
+
+def preseed(folder: Path, name: str, variables: Mapping[str, Any]) -> bytes:
+    """Make the preseed of a machine that is no Pi, a file of `folder`, as a seed is made.
+
+    Raises TemplateFault, and OSError from the storage.
+    """
+    content = _read(folder, name)
+    if content is None:
+        raise TemplateFault(f"there is no file preseed/{name}, which fleet.toml names")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return content
+    if not has_tags(text):
+        return content
+    texts = {name: text}
+
+    def beside(other: str) -> str | None:
+        return texts.get(other)
+
+    return render(name, beside, variables, "preseed/")
 
 
 def shares_instance(folder: Path, asker: Asker) -> bool:

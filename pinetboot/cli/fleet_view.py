@@ -14,7 +14,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pinetboot.fleet import progress, state, store, trees
+from pinetboot.config import Config
+from pinetboot.eeprom.update import WORDS
+from pinetboot.fleet import flashing, progress, ramdisk, state, store, trees
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.progress import Making
@@ -67,9 +69,9 @@ class Row:
         return "ready"
 
 
-def collect(data: Path) -> list[Row]:
+def collect(config: Config) -> list[Row]:
     """Every Pi of the fleet in its order, then those that were only seen. Raises OperatorError."""
-    inventory = store.read(data)
+    data, inventory = config.data, store.read(config)
     seen = {one.serial: one for one in state.seen(data)}
     making = progress.read(data)
     kept, _ = state.boots(data)
@@ -150,11 +152,17 @@ def details(data: Path, row: Row) -> list[tuple[str, str]]:
     for one in trees.generations(data, row.serial):
         mark = ", boots this" if one.number == booted else ", rolled back from" if one.rejected else ""
         lines.append(("generation", f"{one.number}: {one.image}, root {one.root}{mark}"))
+    made = ramdisk.record(data / "pis" / row.serial / str(booted))
+    if made is not None:
+        lines.append(("boot.img", f"{made.size / 10**6:,.1f} MB, {'signed' if made.key else 'not signed'}"))
     sent_back = state.fallback(data, row.serial)
     if row.pi is not None and sent_back is not None:
         late = f"generation {sent_back.fled} was not online within {sent_back.after_s:g} s"
         again = f"`pinetboot pi upgrade {row.serial}` tries the newest again"
         lines.append(("sent back", f"to generation {sent_back.to}, {ago(time.time() - sent_back.at)}: {late}; {again}"))
+    update = flashing.record(data, row.serial)
+    if update is not None:
+        lines.append(("bootloader", f"update {update.came} {ago(time.time() - update.at)}: {WORDS[update.came]}"))
     if row.pi is not None:
         lines += [("disk", f"{disk.mount}, {disk.size}") for disk in row.pi.disks]
         said = (("root", row.pi.root), ("seed", row.pi.seed), ("cmdline", row.pi.cmdline))

@@ -55,6 +55,14 @@ def add(
     boot: Annotated[str, typer.Option(help="Boot tree, a directory or tar, instead of SOURCE.")] = "",
     root: Annotated[str, typer.Option(help="Root tree, likewise.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of another of that name.")] = False,
+    boot_img: Annotated[
+        bool | None,
+        typer.Option(
+            "--boot-img/--no-boot-img",
+            help="Give each Pi made from it a boot.img, for HTTP boot, unless fleet.toml says what it boots.",
+            show_default="as it is",
+        ),
+    ] = None,
     config: flags.Config = None,
     data: flags.Data = None,
 ) -> None:
@@ -68,9 +76,9 @@ def add(
     """
     if not source and not boot and not root:
         raise OperatorError("nothing is named to bring in", "Name a file, a URL or an image of Raspberry Pi's list.")
-    settings = _settings(config, data)
-    wanted = Wanted(settings.data, source, name, sha256, boot, root, replace, settings.images.list_url)
-    with _watching() as watch:
+    settings = settings_of(config, data)
+    wanted = Wanted(settings.data, source, name, sha256, boot, root, replace, settings.images.list_url, boot_img)
+    with watching() as watch:
         added = importer.add(wanted, watch)
     _tell(added)
 
@@ -78,7 +86,7 @@ def add(
 @app.command("list")
 def show(*, as_json: flags.Json = False, config: flags.Config = None, data: flags.Data = None) -> None:
     """List the images: where each came from, and what it can boot."""
-    home = _settings(config, data).data
+    home = settings_of(config, data).data
     found, damaged = [], []
     for name in library.names(home):
         try:
@@ -110,12 +118,12 @@ def remove(
     name: Annotated[str, typer.Argument(help="The image.")], *, config: flags.Config = None, data: flags.Data = None
 ) -> None:
     """Delete an image that no Pi in fleet.toml uses."""
-    settings = _settings(config, data)
+    settings = settings_of(config, data)
     home = settings.data
     if name not in library.names(home):
         near = ", ".join(library.names(home))
         raise OperatorError(f"there is no image {name}", f"There are {near}." if near else "There is none at all.")
-    users = library.users(home, name)
+    users = library.users(settings.fleet_file, name)
     if users:
         raise OperatorError(
             f"the image {name} is that of {', '.join(users)} in fleet.toml", "Give them another image first."
@@ -130,7 +138,8 @@ def remove(
     typer.echo(f"{name} is removed")
 
 
-def _settings(config: Path | None, data: str | None) -> Config:
+def settings_of(config: Path | None, data: str | None) -> Config:
+    """Read the settings with the two flags that say where they and the data are. Raises OperatorError."""
     chosen = {("server", "data"): (data, "--data")} if data is not None else {}
     return Source(config, chosen).load()[0]
 
@@ -147,12 +156,15 @@ def _tell(added: Added) -> None:
     for model, missing in added.missing.items():
         if missing:
             typer.echo(f"  {model:<7} lacks {', '.join(missing)}")
+    if one.boot_img:
+        typer.echo("  each Pi made from it gets a boot.img")
     if one.without_root:
         typer.echo(f"  root    is missing: {one.without_root}")
 
 
 @contextmanager
-def _watching() -> Iterator[Watch]:
+def watching() -> Iterator[Watch]:
+    """Show how far it is: bars on a terminal, else lines."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield _Lines()

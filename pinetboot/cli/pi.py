@@ -41,10 +41,6 @@ def _settings(config: Path | None, data: str | None) -> Config:
     return Source(config, chosen).load()[0]
 
 
-def _folder(config: Path | None, data: str | None) -> Path:
-    return _settings(config, data).data
-
-
 def _serial(text: str) -> str:
     try:
         return parse_serial(text)
@@ -116,26 +112,26 @@ def _keys(  # one signature for both commands that take a flag per key of fleet.
         "data": _values(value),
     }
     work = _add if context.info_name == "add" else _change
-    work(_folder(config, data), _serial(serial), {key: what for key, what in given.items() if what is not None})
+    work(_settings(config, data), _serial(serial), {key: what for key, what in given.items() if what is not None})
 
 
-def _add(folder: Path, serial: str, given: dict[str, Any]) -> None:
-    if serial in store.read(folder).by_serial:
+def _add(settings: Config, serial: str, given: dict[str, Any]) -> None:
+    if serial in store.read(settings).by_serial:
         typer.echo(f"pinetboot: {serial} is in fleet.toml already; `pinetboot pi set {serial}` changes it", err=True)
         raise typer.Exit(1)
-    seen = next((one for one in state.seen(folder) if one.serial == serial), None)
+    seen = next((one for one in state.seen(settings.data) if one.serial == serial), None)
     learned = {"mac": seen.mac} if seen and seen.mac else {}
-    pi = store.add(folder, {"serial": serial, **learned, **given}).by_serial[serial]
+    pi = store.add(settings, {"serial": serial, **learned, **given}).by_serial[serial]
     model = f", a {seen.model}" if seen and seen.model else ""
     typer.echo(f"{serial} is in the fleet as {pi.name}{model}")
 
 
-def _change(folder: Path, serial: str, given: dict[str, Any]) -> None:
-    _known(store.read(folder), serial)
+def _change(settings: Config, serial: str, given: dict[str, Any]) -> None:
+    _known(store.read(settings), serial)
     if not given:
         raise OperatorError("nothing to set was given", "See `pinetboot pi set --help`.")
-    store.change(folder, serial, {key: None if what == "" else what for key, what in given.items()})
-    state.drop_fallback(folder, serial)
+    store.change(settings, serial, {key: None if what == "" else what for key, what in given.items()})
+    state.drop_fallback(settings.data, serial)
     typer.echo(f"{serial}: {', '.join(given)} set")
 
 
@@ -160,10 +156,10 @@ def show_all(
     data: flags.Data = None,
 ) -> None:
     """List the fleet, and every Pi that was seen and is not in it."""
-    folder = _folder(config, data)
-    pis = fleet_view.collect(folder)
+    settings = _settings(config, data)
+    pis = fleet_view.collect(settings)
     if ansible:
-        typer.echo(json.dumps(fleet_view.ansible(store.read(folder), pis), indent=2))
+        typer.echo(json.dumps(fleet_view.ansible(store.read(settings), pis), indent=2))
     elif as_json:
         typer.echo(json.dumps({"pis": [fleet_view.to_json(one) for one in pis]}, indent=2))
     elif pis:
@@ -176,18 +172,17 @@ def show_all(
 def show(serial: _Serial, *, as_json: flags.Json = False, config: flags.Config = None, data: flags.Data = None) -> None:
     """Show all that is known of one Pi, and what is wrong with its trees and its seed."""
     settings, serial = _settings(config, data), _serial(serial)
-    folder = settings.data
-    found = next((one for one in fleet_view.collect(folder) if one.serial == serial), None)
+    found = next((one for one in fleet_view.collect(settings) if one.serial == serial), None)
     if found is None:
         typer.echo(f"pinetboot: {serial} is not in fleet.toml, and was never seen", err=True)
         raise typer.Exit(1)
-    wrong = examine.findings(gather(settings, store.read(folder)), found.pi) if found.pi else []
+    wrong = examine.findings(gather(settings, store.read(settings)), found.pi) if found.pi else []
     wrong.sort(key=examine.harm)
     if as_json:
         findings = [finding.to_json() for finding in wrong]
         typer.echo(json.dumps(fleet_view.to_json(found) | {"findings": findings}, indent=2))
         return
-    for label, text in fleet_view.details(folder, found):
+    for label, text in fleet_view.details(settings.data, found):
         typer.echo(f"{label:<12} {text}")
     for finding in wrong:
         typer.echo(f"{finding.severity:<12} {finding.what}: {finding.why}. {finding.do}")
@@ -196,8 +191,9 @@ def show(serial: _Serial, *, as_json: flags.Json = False, config: flags.Config =
 @app.command()
 def upgrade(serial: _Serial, *, config: flags.Config = None, data: flags.Data = None) -> None:
     """Have a Pi boot the image of its name as it is now, in a new generation; `rollback` goes back."""
-    folder, serial = _folder(config, data), _serial(serial)
-    _known(store.read(folder), serial)
+    settings, serial = _settings(config, data), _serial(serial)
+    _known(store.read(settings), serial)
+    folder = settings.data
     state.want_upgrade(folder, serial)
     state.drop_fallback(folder, serial)
     typer.echo(f"{serial} gets a new generation from its image; it boots that from its next boot on")
@@ -206,8 +202,9 @@ def upgrade(serial: _Serial, *, config: flags.Config = None, data: flags.Data = 
 @app.command()
 def rollback(serial: _Serial, *, config: flags.Config = None, data: flags.Data = None) -> None:
     """Have a Pi boot the generation before the one it boots now."""
-    folder, serial = _folder(config, data), _serial(serial)
-    pi = _known(store.read(folder), serial)
+    settings, serial = _settings(config, data), _serial(serial)
+    pi = _known(store.read(settings), serial)
+    folder = settings.data
     current = trees.current(folder, serial)
     held = trees.generations(folder, serial)
     earlier = [one for one in held if not one.rejected and current is not None and one.number < current]
@@ -216,7 +213,7 @@ def rollback(serial: _Serial, *, config: flags.Config = None, data: flags.Data =
         raise typer.Exit(1)
     target = earlier[-1]
     if pi.image != target.image:
-        store.change(folder, serial, {"image": target.image})
+        store.change(settings, serial, {"image": target.image})
     trees.reject(folder, serial, current)
     state.drop_fallback(folder, serial)
     state.ask(folder)
@@ -234,8 +231,9 @@ def remove(
     data: flags.Data = None,
 ) -> None:
     """Take a Pi out of fleet.toml. Its trees, disks and identity are kept, unless --purge is given."""
-    folder, serial = _folder(config, data), _serial(serial)
-    _known(store.read(folder), serial)
+    settings, serial = _settings(config, data), _serial(serial)
+    _known(store.read(settings), serial)
+    folder = settings.data
     own = folder / "pis" / serial
     if purge and own.exists():
         user = "" if force else standing.in_use(serial)
@@ -244,7 +242,7 @@ def remove(
         typer.echo(f"This deletes {own}: {fleet_view.contents(own)}. A Pi that runs from it stops working.")
         if not yes and not typer.confirm("Delete it?"):
             raise typer.Exit(1)
-    store.drop(folder, serial)
+    store.drop(settings, serial)
     trees.unlink(folder, serial)
     if purge:
         trees.purge(folder, serial)

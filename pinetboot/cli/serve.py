@@ -40,7 +40,7 @@ def serve(
     Put a boot tree into DATA/boot (one folder per Pi, named by its serial, or one for all) and plug the Pis in.
     The DHCP server of your LAN stays as it is. Ports below 1024 need root or CAP_NET_BIND_SERVICE.
 
-    SIGTERM lets running transfers finish; SIGHUP reads the settings again.
+    SIGTERM lets running transfers finish; changed settings are taken within seconds, with SIGHUP at once.
     """
     given: list[tuple[str, str, Any, str]] = [
         ("server", "data", data, "--data"),

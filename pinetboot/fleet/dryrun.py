@@ -41,6 +41,7 @@ def boots(tree: BootTree, family: str, serial: str) -> Tried | None:
 
 
 def _boot(tree: BootTree, profile: Profile, serial: str) -> Tried:
+    # Without an EEPROM: whether one takes an update that lies there is told by itself.
     boot = firmware.boot(profile, serial, "this host")
     try:
         ask = next(boot)
@@ -48,7 +49,7 @@ def _boot(tree: BootTree, profile: Profile, serial: str) -> Tried:
             ask = boot.send(_answer(tree, ask))
     except StopIteration as end:
         booted: Booted = end.value
-        return Tried(cmdline=None if booted.notes and not booted.cmdline else booted.cmdline)
+        return Tried(cmdline=None if booted.ramdisk else booted.cmdline)
     except Stopped as stop:
         return Tried(stop.cause)
 

@@ -16,8 +16,21 @@ from pinetboot.boot import seeds
 from pinetboot.boot.cloudinit import Asker
 from pinetboot.boot.data import seed_folder
 from pinetboot.causes import Cause, Finding
+from pinetboot.eeprom import signature
+from pinetboot.eeprom.update import WORDS, Came
 from pinetboot.errors import OperatorError
-from pinetboot.fleet import command_line, disks, dryrun, facts, furnish, generation, lacking, plan
+from pinetboot.fleet import (
+    command_line,
+    disks,
+    dryrun,
+    facts,
+    flashing,
+    furnish,
+    generation,
+    lacking,
+    plan,
+    ramdisk_check,
+)
 from pinetboot.fleet.inside import Tree
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.subject import Ground, Subject, look_at
@@ -233,10 +246,33 @@ def _no_http() -> Finding:
     )
 
 
+def _update(subject: Subject) -> list[Finding]:
+    """D25: an update of the bootloader that nobody takes away."""
+    if subject.boot is None:
+        return []
+    record = flashing.record(subject.ground.data, subject.pi.serial)
+    if flashing.others(subject.boot, record):
+        return [
+            Finding(
+                "warning",
+                f"its boot tree has a {signature.UPDATE} that pinetboot did not put there",
+                "one that is left behind takes newer settings of its bootloader back, or has it start over for ever",
+                f"Delete it and {signature.NAME} in {subject.boot} once the Pi has taken them.",
+                "D25",
+            )
+        ]
+    if record is not None and record.came is Came.OFFERED:
+        why = f"the next network boot flashes its bootloader: {WORDS[record.came]}"
+        return [Finding("info", "an update of its bootloader waits", why, "Boot it, or take it back with `--cancel`.")]
+    return []
+
+
 _RULES: Final[Mapping[str, Callable[[Subject], list[Finding]]]] = {
     "its place in the boot tree": _own_folder,
     "its generation": _generation,
     "its boot files": _boot,
+    "its boot.img": ramdisk_check.findings,
+    "the update of its bootloader": _update,
     "its root": _trees,
     "its disks": _disks,
     "its seed": _seed,

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from pinetboot.events import (
     Event,
     FleetFault,
+    HttpServed,
     Outcome,
     RolledBack,
     RootMounted,
@@ -56,12 +57,12 @@ class Fallbacks:
         if isinstance(event, TransferEnded):
             if event.outcome is Outcome.MISSING:
                 self._asked(event, serial)
-        elif isinstance(event, TransferStarted):
+        elif isinstance(event, TransferStarted | HttpServed):
             self._asked(event, serial)
         elif isinstance(event, RootMounted):
             self.trials.mounted(serial, event.generation)
 
-    def _asked(self, event: TransferStarted | TransferEnded, serial: str) -> None:
+    def _asked(self, event: TransferStarted | TransferEnded | HttpServed, serial: str) -> None:
         """A file was asked for, by a Pi unless it comes from where that cannot be: a rehearsal asks as well."""
         generation = self._known.generations.get(serial)
         if generation is None or (generation == self.trials.good.get(serial) and serial not in self.trials.fallen):

@@ -104,14 +104,15 @@ class Tree:
         finally:
             os.close(found)
 
-    def write(self, path: str, text: str, *, mode: int = 0o644, durable: bool = False) -> None:
+    def write(self, path: str, content: str | bytes, *, mode: int = 0o644, durable: bool = False) -> None:
         """Put a file in place, its folders made where they are missing; a link by that name is replaced.
 
         `durable` waits for the disk; a tree that is still being made is waited for as a whole.
         """
+        octets = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
         folder, name = self._open_parent(path)
         try:
-            files.write_in(folder, name, text.encode("utf-8", "surrogateescape"), mode=mode, durable=durable)
+            files.write_in(folder, name, octets, mode=mode, durable=durable)
         finally:
             os.close(folder)
 

@@ -31,6 +31,11 @@ class Inventory:
         return {pi.mac: pi for pi in self.pis if pi.mac}
 
     @cached_property
+    def machine_by_mac(self) -> dict[str, Machine]:
+        """Each machine that is no Pi by its MAC."""
+        return {machine.mac: machine for machine in self.machines}
+
+    @cached_property
     def by_address(self) -> dict[str, Pi]:
         """Each Pi whose address is written down, by that."""
         return {pi.address: pi for pi in self.pis if pi.address}

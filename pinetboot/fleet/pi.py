@@ -126,10 +126,16 @@ class Pi(Section):
 
 
 class Machine(Section):
-    """A PXE machine that is no Pi."""
+    """A PXE machine that is no Pi. `boot` is `menu`, `local` (its own disk) or an installer's name.
+
+    `preseed` names a file below preseed/, empty for none, and `data` has free keys for it.
+    """
 
     mac: Annotated[str, Field(min_length=1), AfterValidator(_mac_or_empty)]
     boot: Annotated[str, AfterValidator(parse_name)] = "menu"
+    preseed: Annotated[str, AfterValidator(_name_or_empty)] = ""
+    hostname: Annotated[str, AfterValidator(_hostname_or_empty)] = ""
+    data: dict[str, Any] = {}
 
 
 class FleetFile(Section):

@@ -18,7 +18,16 @@ from typing import Final, TypeVar
 from pinetboot.boot.generated import Served
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
-from pinetboot.events import DhcpHeard, Event, FleetRead, Outcome, Sink, TransferEnded, TransferStarted
+from pinetboot.events import (
+    DhcpHeard,
+    Event,
+    FleetRead,
+    HttpServed,
+    Outcome,
+    Sink,
+    TransferEnded,
+    TransferStarted,
+)
 from pinetboot.fleet import generation, state, store
 from pinetboot.fleet.claim import Claim
 from pinetboot.fleet.fallback import Fallbacks
@@ -59,6 +68,7 @@ class Reconciler(Known):
         self._sink = sink
         self.fallbacks = Fallbacks(config.data, self, self._in_thread, sink)
         self._upkeep = Upkeep(config, self, self._in_thread, served, sink, needed=self.fallbacks.good)
+        self.updates = self._upkeep.updates
         self.tenure = Tenure(config.data, pool, sink, came=self._came, leave=self._leave)
         self._taken: Claim | None = None
         self._followed = False
@@ -72,13 +82,14 @@ class Reconciler(Known):
 
     @property
     def config(self) -> Config:
-        """The settings; new ones count from the next look."""
+        """The settings; new ones are looked at soon."""
         return self._config
 
     @config.setter
     def config(self, config: Config) -> None:
         self._config = self._upkeep.config = config
         self.default_image = config.fleet.default_image
+        self.changed()
 
     @property
     def roots(self) -> Roots:
@@ -118,10 +129,11 @@ class Reconciler(Known):
         if serial is None:
             return None
         boots = self._upkeep.boots
+        self.updates.take(event, serial)
         if isinstance(event, TransferEnded):
             if event.outcome is Outcome.MISSING:
                 boots.asked(serial, time.monotonic())
-        elif isinstance(event, TransferStarted):
+        elif isinstance(event, TransferStarted | HttpServed):
             boots.asked(serial, time.monotonic())
             # A rehearsal on this host is no Pi that left its old root behind.
             if serial in self.generations and event.client != event.server and not event.client.startswith("127."):
@@ -189,7 +201,10 @@ class Reconciler(Known):
 
     async def _send_back(self) -> None:
         claim, after_s = self._taken, self._config.fleet.rollback_after_s
-        if claim is not None and self.kept and await self.fallbacks.look(claim, after_s):
+        if claim is None or not self.kept:
+            return
+        await self.updates.look(claim)
+        if await self.fallbacks.look(claim, after_s):
             self._retry_at = 0.0
 
     async def _look(self) -> None:
@@ -199,14 +214,14 @@ class Reconciler(Known):
             await self._follow()
         elif self._config.fleet.adopt == "auto":
             await self._adopt(claim)
-        found = await self._in_thread("look", partial(look, self._data))
+        found = await self._in_thread("look", partial(look, self._config))
         if found == self.found and now < self._retry_at:
             if self.sightings.changed != self._saved[0] and now - self._saved[1] > _SAVE_S:
                 await self._save()
             return
         self._retry_at = now + RETRY_S
         try:
-            fleet = await self._in_thread("read", partial(store.read, self._data))
+            fleet = await self._in_thread("read", partial(store.read, self._config))
         except OperatorError as error:
             self.found = found
             self._upkeep.fault("", str(error))
@@ -250,7 +265,7 @@ class Reconciler(Known):
 
             def add(entry: dict[str, str] = entry) -> None:
                 claim.check()
-                store.add(self._data, entry)
+                store.add(self._config, entry)
 
             try:
                 await self._in_thread("adopt", add)

@@ -16,6 +16,7 @@ from pinetboot.fleet.pi import Pi
 from pinetboot.net.links import Link, Links
 
 _AUTO: Final = "auto"
+_HTTP: Final = 80
 _SHOWN: Final = 3
 
 
@@ -35,6 +36,16 @@ def served(config: Config, links: Links, pi: Pi, learned: str) -> Served | None:
         nfs_data=nfs.path or str(config.data.resolve()),
         nfs_versions=tuple(nfs.versions),
     )
+
+
+def web(config: Config, links: Links) -> str:
+    """Say where our HTTP is for a machine of which nothing is known, "10.55.0.2:8080"; empty where it is nowhere."""
+    server = config.server.address
+    if server == _AUTO:
+        server = str(_own_address(config, links, "") or "")
+    if not server or not config.http.enabled:
+        return ""
+    return server if config.http.port == _HTTP else f"{server}:{config.http.port}"
 
 
 def doubts(config: Config, links: Links, pis: Iterable[tuple[Pi, str]]) -> list[Finding]:

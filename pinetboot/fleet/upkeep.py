@@ -24,8 +24,10 @@ from pinetboot.fleet.fence import Fence, Lost
 from pinetboot.fleet.known import Known
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.progress import Progress
+from pinetboot.fleet.ramdisks import Ramdisks
 from pinetboot.fleet.roots import Roots, Unexported
 from pinetboot.fleet.surroundings import Surroundings, next_step
+from pinetboot.fleet.updates import Updates
 from pinetboot.image import library
 from pinetboot.run import Cancelled
 
@@ -62,6 +64,7 @@ class Upkeep:
         self.roots: Roots = Unexported()
         self.boots = Boots()
         self.progress = Progress(config.data)
+        self.updates = Updates(config.data, known, in_thread, sink)
         self.stopping = False
         self._data = config.data
         self._known = known
@@ -70,6 +73,9 @@ class Upkeep:
         self._sink = sink
         self._needed = needed
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._ramdisks = Ramdisks(
+            lambda: self.config, in_thread, self._unheld, sink, slots=self._slots, stopping=lambda: self.stopping
+        )
         self._told: dict[str, str] = {}
 
     async def look_after(self, pi: Pi, found: Surroundings, fence: Fence) -> None:
@@ -113,19 +119,25 @@ class Upkeep:
                 began = time.monotonic()
                 number = await self._in_thread(serial, partial(trees.next_number, data, serial))
                 findings = await self._made(pi, image, number, served, fence)
+                await self._ramdisks.look_after(pi, number, found, fence, booted=False)
                 await self._boot(pi, number, current, fence)
                 await self._settled(pi, upgrade=upgrade, fence=fence)
                 self._sink(PiReady(serial, pi.name, image, number, time.monotonic() - began))
                 for finding in findings:
                     self._sink(FleetFault(serial, f"{finding.what}: {finding.why}. {finding.do}"))
+                await self.updates.offer(pi, number, fence)
                 await self._thin_out(pi, number, fence)
             case plan.Boot(number):
                 await self._in_thread(serial, partial(generation.refresh, data, pi, number, served, fence))
                 if number != current:
+                    await self._ramdisks.look_after(pi, number, found, fence, booted=False)
                     await self._boot(pi, number, current, fence)
                 await self._settled(pi, upgrade=upgrade, fence=fence)
                 self._known.generations[serial] = number
+                await self.updates.offer(pi, number, fence)
                 await self._thin_out(pi, number, fence)
+                if number == current:
+                    await self._ramdisks.look_after(pi, number, found, fence, booted=True)
 
     async def _settled(self, pi: Pi, *, upgrade: bool, fence: Fence) -> None:
         if upgrade:
@@ -169,11 +181,16 @@ class Upkeep:
 
     async def _boot(self, pi: Pi, number: int, current: int | None, fence: Fence) -> None:
         """Switch once no boot from the tree so far is under way."""
-        while current is not None and (wait_s := self.boots.held_s(pi.serial, time.monotonic())) > 0:  # noqa: ASYNC110 - time itself is what is waited for
-            await asyncio.sleep(min(wait_s, _WAIT_S))
+        if current is not None:
+            await self._unheld(pi.serial)
         await self.roots.before_boot(pi.serial, number)
         await self._in_thread(pi.serial, partial(trees.switch, self._data, pi.serial, number, fence))
         self._known.generations[pi.serial] = number
+
+    async def _unheld(self, serial: str) -> None:
+        """Return once a Pi is in the middle of no boot."""
+        while (wait_s := self.boots.held_s(serial, time.monotonic())) > 0:  # noqa: ASYNC110 - time itself is what is waited for
+            await asyncio.sleep(min(wait_s, _WAIT_S))
 
     async def _thin_out(self, pi: Pi, number: int, fence: Fence) -> None:
         """Remove generations beyond those kept, but none that a client may still have mounted."""

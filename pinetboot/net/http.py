@@ -66,8 +66,11 @@ async def opened(
     silence_s: float,
     user_agent: str,
     proxied: bool = True,
+    local: str = "",
 ) -> AsyncIterator[Answer]:
     """Ask for something large, to be read as it comes, as it is (no Content-Encoding is undone).
+
+    It is asked from address `local` (empty: any).
 
     A server may take its time as long as it is not silent for `silence_s`. Proxies come from the environment, where it
     is `proxied`.
@@ -77,7 +80,7 @@ async def opened(
     with _sentences(silence_s):
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(force_close=True),
+                connector=aiohttp.TCPConnector(local_addr=(local, 0) if local else None, force_close=True),
                 timeout=timeout,
                 headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
                 auto_decompress=False,

@@ -42,6 +42,12 @@ def http_boot(halt: Halt) -> Cause | None:
     return causes.http_boot_lacks(lacks) if halt.evidence.by_http and lacks and halt.stage in _FIRMWARE else None
 
 
+def http_boot_refused(halt: Halt) -> Cause | None:
+    """D41: HTTP boot gets what it asks for, and starts over: its signature is none to that bootloader."""
+    loops = halt.attempts >= _LOOP and halt.evidence.by_http and not halt.absent
+    return causes.http_boot_refused() if loops and halt.stage in _FIRMWARE else None
+
+
 def no_first_loader(halt: Halt) -> Cause | None:
     """D12: the ROM of a Pi 3 asks in the root alone."""
     if halt.stage == FIRMWARE and "bootcode.bin" in halt.absent and not halt.evidence.sent:
@@ -212,7 +218,7 @@ def fell_silent(halt: Halt) -> Cause | None:
 
 # What is certain before what is likely, and at last what is left to think of.
 CERTAIN: Final[tuple[Rule, ...]] = (
-    *(http_boot, no_first_loader, no_loader, old_loader, no_fixup, not_for_pi5),
+    *(http_boot, http_boot_refused, no_first_loader, no_loader, old_loader, no_fixup, not_for_pi5),
     *(no_device_tree, no_kernel, file_empty, refused, no_rollover, update_loop, ramdisk_dropped),
 )
 LIKELY: Final[tuple[Rule, ...]] = (

@@ -23,6 +23,7 @@ _SENT: Final = frozenset({Outcome.SENT, Outcome.UNCONFIRMED})
 # Files of which the size matters, whatever becomes of them.
 _MEASURED: Final = frozenset({"config.txt", "cmdline.txt"})
 _OK: Final = (200, 206)
+_GONE: Final = 499  # the client went before the end
 
 
 @dataclass(slots=True)
@@ -125,8 +126,11 @@ class Evidence:
     def boots_by_http(self, event: HttpServed, name: str) -> None:
         """The bootloader asked for a file over HTTP (reference 4.4)."""
         self.by_http, self.address = min(self.by_http + 1, _MOST_SEEN), event.client
+        self.latest = name
         if event.status in _OK:
             self.sent.add(name)
+        elif event.status == _GONE:
+            self.dropped = name
         else:
             self.lacks(name)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from pinetboot.events import HttpServed, Outcome, TransferEnded
-from pinetboot.observe.stages import SEED, STAGES
+from pinetboot.observe.stages import STAGES
 
 MOST_FILES: Final = 200  # a boot; a Pi 5 asks for about 60, names that are not there included
 MOST_PACKED: Final = 64 << 10  # bytes a Pi, of the boots before its last one
@@ -41,7 +41,7 @@ RESULTS: Final = {
     Outcome.STOPPED: "error",
     Outcome.HOMELESS: "error",
 }
-_STATUSES: Final = {200: "ok", 304: "ok", 404: "missing", 499: "aborted"}
+_STATUSES: Final = {200: "ok", 206: "ok", 304: "ok", 404: "missing", 499: "aborted"}
 _WORDS: Final = frozenset(RESULTS.values())
 
 
@@ -96,11 +96,11 @@ class Files:
             sizes = (event.size, event.sent_bytes, RESULTS[event.outcome], event.retransmissions)
             self.add(File(name, stage, max(0.0, first), event.seconds, *sizes))
 
-    def take_seed(self, event: HttpServed, at: float) -> None:
-        """Take a file of the seed, which was given or not `at` seconds into the boot."""
+    def take_http(self, event: HttpServed, stage: int, at: float) -> None:
+        """Take a file that was given over HTTP or not `at` seconds into the boot: of the seed, or of HTTP boot."""
         name = event.path[event.path.rfind("/") + 1 :]
-        result = _STATUSES.get(event.status, "refused")
-        self.add(File(name[:_MOST_NAME], SEED, at, 0.0, event.sent_bytes, event.sent_bytes, result))
+        result = "probed" if event.method == "HEAD" else _STATUSES.get(event.status, "refused")
+        self.add(File(name[:_MOST_NAME], stage, at, 0.0, event.sent_bytes, event.sent_bytes, result))
 
     def all(self) -> list[File]:
         """Give them in the order in which they ended."""

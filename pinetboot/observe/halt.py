@@ -47,7 +47,7 @@ class Halt:
     @property
     def kernel_sent(self) -> bool:
         """Whether it was given a kernel."""
-        return any(name.startswith(_KERNELS) for name in self.evidence.sent)
+        return "boot.img" in self.evidence.sent or any(name.startswith(_KERNELS) for name in self.evidence.sent)
 
     def board(self, chip: str) -> list[str]:
         """Name the device trees of that chip that were asked for in vain; none where one of them came."""

@@ -12,6 +12,8 @@ from pinetboot.causes import Cause
 from pinetboot.dhcp.events import DhcpTold, LeaseEnded, LeaseGranted, LeaseRefused
 from pinetboot.events import (
     AddressMoved,
+    BootImgMade,
+    BootloaderUpdate,
     BootStalled,
     ConsoleHeard,
     DhcpHeard,
@@ -73,6 +75,7 @@ _PLAIN: dict[type[Event], tuple[str, str]] = {
     FleetRead: ("info", "fleet read"),
     PiMaking: ("info", "making a generation"),
     PiReady: ("info", "Pi made ready"),
+    BootImgMade: ("info", "boot.img made"),
     RolledBack: ("warning", "Pi goes back to an earlier generation"),
     ExportsChanged: ("info", "exports changed"),
     RootMounted: ("info", "root mounted"),
@@ -110,7 +113,7 @@ def _heading(event: Event) -> tuple[str, str]:
             heading = "warning", "Pi not as it should be" if event.serial else "fleet left as it was"
         case InterfaceChanged():
             heading = _interface(event)
-        case FleetKept() | AddressMoved():
+        case FleetKept() | AddressMoved() | BootloaderUpdate():
             heading = _turn(event)
         case NfsTold() | DhcpTold():
             heading = "info" if event.well else "warning", "nfs" if isinstance(event, NfsTold) else "dhcp"
@@ -120,6 +123,8 @@ def _heading(event: Event) -> tuple[str, str]:
 
 
 def _heard(event: DhcpHeard) -> tuple[str, str]:
+    if event.machine:
+        return _machine_heard(event)
     if event.answered is None:
         level = "info" if event.model and event.kind == "DISCOVER" else "debug"
         return level, f"dhcp {event.kind.lower()} left alone"
@@ -130,7 +135,15 @@ def _heard(event: DhcpHeard) -> tuple[str, str]:
     return _PLAIN[DhcpHeard]
 
 
-def _turn(event: FleetKept | AddressMoved) -> tuple[str, str]:
+def _machine_heard(event: DhcpHeard) -> tuple[str, str]:
+    if event.answered is None or event.kind == "INFORM":
+        return "debug", f"dhcp {event.kind.lower()} left alone"
+    return ("info", "boot offered") if event.kind == "DISCOVER" else ("debug", f"dhcp {event.kind.lower()} answered")
+
+
+def _turn(event: FleetKept | AddressMoved | BootloaderUpdate) -> tuple[str, str]:
+    if isinstance(event, BootloaderUpdate):
+        return "warning" if event.state in {"declined", "loop"} else "info", f"bootloader update {event.state}"
     if isinstance(event, AddressMoved):
         return "info", "active: the address is here" if event.held else "standby: the address is elsewhere"
     if event.epoch:
@@ -156,7 +169,7 @@ def _fields(event: Event) -> dict[str, object]:
             fields = {name: value for name, value in asdict(event).items() if name != "renewed" and value != ""}
         case ExportsChanged():
             fields = _exports(event)
-        case PiReady():
+        case PiReady() | BootImgMade():
             fields = asdict(event) | {"seconds": round(event.seconds, 1)}
         case PiOnline() | BootStalled():
             fields = _boot(event)
@@ -191,6 +204,8 @@ def _dhcp(event: DhcpHeard) -> dict[str, object]:
         fields["serial"] = event.serial
     if event.model:
         fields["model"] = event.model
+    if event.machine:
+        fields["machine"] = event.machine
     if event.relay:
         fields["relay"] = event.relay
     if event.answered:

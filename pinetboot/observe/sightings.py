@@ -12,7 +12,16 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from pinetboot.dhcp.events import LeaseGranted
-from pinetboot.events import DhcpHeard, Event, Outcome, PhonedHome, RootMounted, TransferEnded, TransferStarted
+from pinetboot.events import (
+    DhcpHeard,
+    Event,
+    HttpServed,
+    Outcome,
+    PhonedHome,
+    RootMounted,
+    TransferEnded,
+    TransferStarted,
+)
 from pinetboot.observe.bounds import spare_members
 from pinetboot.observe.places import Place, mac_in, put, serial_in, tail, whose
 from pinetboot.observe.seen import Seen, Spotted
@@ -22,6 +31,9 @@ _MOST: Final = 1024
 _MOST_ADDRESSES: Final = 4096
 _MOST_NAMELESS: Final = 256
 _TRANSFER: Final = (TransferEnded, TransferStarted)
+# How the bootloader calls itself where it boots over HTTP (rpi-eeprom#433), and below what the boot tree lies there.
+_BOOTLOADER: Final = "rpiboot/"
+_SERVED_BELOW: Final = "/boot/"
 # Two that take turns at one address, or with one serial, do so within these seconds.
 _TURNS_S: Final = 600.0
 # For so long a DHCP server that a client took an address from is taken to be there.
@@ -69,7 +81,7 @@ class Sightings:
             return self._dhcp(event, now)
         if isinstance(event, LeaseGranted):
             return self._leased(event, now)
-        return self._up(event, now)
+        return self._boots_by_http(event, now) if isinstance(event, HttpServed) else self._up(event, now)
 
     def of(self, serial: str) -> Seen | None:
         """What is known of the Pi with a serial."""
@@ -115,6 +127,12 @@ class Sightings:
             return self._keep(known, now, mac=mac, address=client, folder=f"{folder}/")
         put(self._at, client, Place(f"{folder}/", mac=mac), _MOST_ADDRESSES)
         return None
+
+    def _boots_by_http(self, event: HttpServed, now: float) -> str | None:
+        """Take a request of a bootloader's; what else asks for these files are people (reference 4.4)."""
+        if event.kind != "boot" or not event.user_agent.startswith(_BOOTLOADER):
+            return None
+        return self._asked(event.client, event.path.removeprefix(_SERVED_BELOW), self._at.get(event.client), now)
 
     def _up(self, event: Event, now: float) -> str | None:
         """Take what a running Pi tells. An address is its own by that only where it was known to be."""

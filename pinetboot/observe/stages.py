@@ -17,6 +17,8 @@ ROM_FILES: Final = frozenset({"bootcode.bin", "bootsig.bin"})
 # Files at the begin of a boot, which nothing asks for once the kernel's turn has come (reference 3.6).
 OPENING: Final = ROM_FILES | {"autoboot.txt", "pieeprom.sig", "recover4.elf", "start.elf", "start4.elf"}
 
+# HTTP statuses of a file that was sent, to its end or not (499: the client went).
+_BEGUN: Final = frozenset({200, 206, 304, 499})
 _ENDINGS: Final = (".elf", ".txt", ".dat", ".sig", ".bin", ".upd")
 # It holds a kernel; the bootloader looks for it long before, and goes on where it is not there.
 RAMDISK: Final = frozenset({"boot.img", "boot.sig"})
@@ -30,3 +32,10 @@ def of_file(name: str, there: bool) -> int:
     if name.endswith(_ENDINGS) and name != "cmdline.txt" and not name.startswith("armstub"):
         return FIRMWARE
     return KERNEL
+
+
+def over_http(name: str, status: int) -> int | None:
+    """Say to which stage a file of HTTP boot belongs, whose signature comes first; None for any other (4.4)."""
+    if name not in RAMDISK:
+        return None
+    return KERNEL if name != "boot.sig" and status in _BEGUN else FIRMWARE

@@ -35,12 +35,12 @@ from pinetboot.observe.stages import (
     LINUX,
     ONLINE,
     OPENING,
-    RAMDISK,
     ROOT,
     SEED,
     SEEN,
     STAGES,
     of_file,
+    over_http,
 )
 
 MOST_PIS: Final = 1024
@@ -155,8 +155,8 @@ class Timeline:
             boot.spans[boot.stage].size += event.size
         boot.evidence.ends(event, name)
 
-    def _asked(self, serial: str, name: str, stage: int, now: float) -> Boot | None:
-        """Take a request for a file; the boot that it belongs to, None where it is no part of one."""
+    def _asked(self, serial: str, name: str, stage: int, now: float, *, opens: bool = False) -> Boot | None:
+        """Take a request for a file, which `opens` an attempt; the boot it belongs to, None where to none."""
         boot = self._running.get(serial)
         if boot is None or boot.stage > KERNEL:
             if stage == FIRMWARE or serial not in self._boots:
@@ -166,7 +166,7 @@ class Timeline:
             boot.evidence.waited(name, now - boot.last)
         if stage > boot.stage:
             self._enter(serial, boot, stage, now)
-        elif boot.stage == KERNEL and name in OPENING:
+        elif boot.stage == KERNEL and (opens or name in OPENING):
             return self._start(serial, stage, now)
         else:
             boot.last = now
@@ -251,17 +251,18 @@ class Timeline:
     def _http(self, event: HttpServed, serial: str, now: float) -> None:
         if event.kind == "boot":
             name = event.path[event.path.rfind("/") + 1 :]
-            there = event.status in {200, 206}
             # HTTP boot asks for nothing else (reference 4.4); all else is fetched by people.
-            boot = self._asked(serial, name, of_file(name, there), now) if name in RAMDISK else None
+            stage = over_http(name, event.status)
+            boot = self._asked(serial, name, stage, now, opens=name == "boot.sig") if stage is not None else None
             if boot is not None:
                 boot.evidence.boots_by_http(event, name)
-                boot.spans[boot.stage].size += event.sent_bytes if there else 0
+                boot.files.take_http(event, boot.stage, now - boot.started)
+                boot.spans[boot.stage].size += event.sent_bytes
             return
         boot = self._running.get(serial)
         if boot is None or event.kind != "seed":
             return
-        boot.files.take_seed(event, now - boot.started)
+        boot.files.take_http(event, SEED, now - boot.started)
         if event.status == 200:  # noqa: PLR2004 - HTTP
             self._enter(serial, boot, SEED, now)
             boot.spans[SEED].size += event.sent_bytes

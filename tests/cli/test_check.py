@@ -49,7 +49,7 @@ def settings(data: Path, **more: dict[str, Any]) -> Config:
 def make(data: Path, serial: str = ONE, **more: dict[str, Any]) -> Path:
     """Make what the daemon would make for a Pi; returns its generation."""
     config = settings(data, **more)
-    pi = store.read(data).by_serial[serial]
+    pi = store.read(config).by_serial[serial]
     served = told.served(config, Links(), pi, "")
     assert served is not None
     number = trees.next_number(data, serial)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
@@ -108,6 +109,35 @@ def test_sighup_takes_good_settings_and_refuses_broken_ones(serve: Serve) -> Non
     assert daemon.said("stopping")[0]["running_transfers_may_finish_s"] == 3
 
 
+def test_a_settings_file_that_changes_is_taken_by_itself_once_it_is_whole(serve: Serve) -> None:
+    daemon = serve()
+    good = daemon.settings.read_text()
+    # An editor that writes slowly: each part of it is a settings file too, with other settings.
+    parts = good.replace("stop_s = 2", "stop_s = 3").splitlines(keepends=True)
+    slowest, last = 0.0, time.monotonic()
+    with daemon.settings.open("w") as file:
+        for part in parts * 2:
+            if file.tell() >= len("".join(parts)):
+                file.seek(0)
+                file.truncate()
+            file.write(part)
+            file.flush()
+            time.sleep(0.1)
+            slowest, last = max(slowest, time.monotonic() - last), time.monotonic()
+    taken = wait_until(lambda: daemon.said("settings read again"))
+    assert len(taken) == 1 or slowest > 0.9, "half a file was taken"
+    broken = daemon.settings.with_suffix(".new")
+    broken.write_text(good + "[nonsense]\n")
+    broken.replace(daemon.settings)
+    assert wait_until(lambda: daemon.said("settings left as they were"))
+    # One that is gone is no change.
+    daemon.settings.unlink()
+    time.sleep(2.5)
+    assert daemon.stop() == 0
+    assert daemon.said("stopping")[0]["running_transfers_may_finish_s"] == 3
+    assert len(daemon.said("settings left as they were")) == 1
+
+
 def test_systemd_is_told(tmp_path: Path, daemons: list[Daemon]) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -126,7 +156,7 @@ def test_systemd_is_told(tmp_path: Path, daemons: list[Daemon]) -> None:
             assert said == "WATCHDOG=1"
         assert "MONOTONIC_USEC=" in said
         daemon.signal(signal.SIGTERM)
-        while manager.recv(4096) != b"STOPPING=1":
+        while not manager.recv(4096).startswith(b"STOPPING=1"):
             pass
 
 

@@ -259,6 +259,7 @@ def test_a_second_daemon_serves_what_the_first_makes_and_takes_over_when_that_is
     fleet(daemon, f'[[pi]]\nserial = "{SERIAL}"\nimage = "a"\n[[pi]]\nserial = "{OTHER}"\nimage = "a"\n')
     ready(daemon, serial=OTHER)
     assert wait_until(lambda: _or_nothing(second, f"{OTHER}/config.txt") == b"[all]\n")
+    assert wait_until(lambda: len(daemon.said("Pi made ready")) == 2)
     daemon.signal(signal.SIGKILL)
     daemon.process.wait()  # type: ignore[union-attr]
     assert wait_until(lambda: second.said("keeping the fleet"), 8)

@@ -94,6 +94,9 @@ CASES = [
     Case(among_files.address_shared, "D40", "firmware", [heard(), *sent("start4.elf")], known={"rival": (OTHER, HERE)}),
     Case(among_files.http_boot, "D41", "firmware", [over_http("boot.sig", 404), over_http("boot.img", 404)]),
     Case(among_files.http_boot, "D41", "kernel", [over_http("boot.sig", 404), over_http("boot.img", 200)]),
+    Case(
+        among_files.http_boot_refused, "D41", "kernel", [over_http("boot.sig", 200), over_http("boot.img", 200)] * 3
+    ),
     Case(among_files.no_first_loader, "D12", "firmware", [heard(), missing("bootcode.bin")], PI3B),
     Case(among_files.no_loader, "D13", "firmware", [heard(), missing("start4.elf"), missing("start.elf")]),
     Case(among_files.no_loader, "D13", "firmware", [heard(), missing("config.txt")], PI5),

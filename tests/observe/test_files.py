@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pinetboot.events import HttpServed, Outcome, TransferEnded
 from pinetboot.observe import files as kept_files
 from pinetboot.observe.files import MOST_FILES, MOST_PACKED, RESULTS, File, Files, bound, own_name
-from pinetboot.observe.stages import STAGES
+from pinetboot.observe.stages import SEED, STAGES
 
 SERIAL = "5b154510"
 
@@ -69,7 +69,7 @@ def test_what_an_attempt_before_began_is_left_out() -> None:
 @pytest.mark.parametrize(("status", "result"), [(200, "ok"), (404, "missing"), (403, "refused"), (499, "aborted")])
 def test_a_seed_is_a_file_as_well(status: int, result: str) -> None:
     made = Files()
-    made.take_seed(HttpServed("192.168.1.57", "GET", f"/seed/{SERIAL}/user-data", status, 10, "seed"), 30.0)
+    made.take_http(HttpServed("192.168.1.57", "GET", f"/seed/{SERIAL}/user-data", status, 10, "seed"), SEED, 30.0)
     assert made.all() == [File("user-data", STAGES.index("seed"), 30.0, 0.0, 10, 10, result)]
 
 

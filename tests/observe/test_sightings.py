@@ -323,3 +323,20 @@ def test_what_another_host_saw_later_counts_and_fills_what_is_not_known(sighting
     assert sightings.of(SERIAL) == Seen(SERIAL, MAC, "Pi 4", "10.9.9.9", 1, 200, "node-1")
     assert sightings.of_address("10.9.9.9") == sightings.of(SERIAL)
     assert sightings.serial_of(MAC) == SERIAL
+
+
+def over_http(path: str, agent: str = "rpiboot/1.0 (d04170; version:1 timestamp:1)", kind: str = "boot") -> HttpServed:
+    return HttpServed(HERE, "GET", path, 200, 10, kind, agent)
+
+
+def test_a_bootloader_that_boots_over_http_is_known_by_its_folder_or_its_address(sightings: Sightings) -> None:
+    assert sightings.learn(over_http("/net_install/boot.sig"), 99) is None
+    assert sightings.learn(over_http(f"/boot/{SERIAL}/boot.sig"), 100) == SERIAL
+    assert sightings.of(SERIAL) == Seen(SERIAL, "", "", HERE, 100, 100)
+    assert sightings.learn(over_http("/net_install/boot.img"), 101) == SERIAL
+
+
+def test_people_who_look_into_the_boot_tree_are_no_pi(sightings: Sightings) -> None:
+    assert sightings.learn(over_http(f"/boot/{SERIAL}/boot.sig", "curl/8.5.0"), 100) is None
+    assert sightings.learn(over_http(f"/seed/{SERIAL}/user-data", kind="seed"), 100) is None
+    assert sightings.all() == []

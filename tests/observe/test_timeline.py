@@ -31,6 +31,7 @@ from recorded import (
 
 from pinetboot.events import (
     Event,
+    HttpServed,
     Outcome,
     PiOnline,
 )
@@ -496,3 +497,42 @@ def test_a_spoilt_file_is_no_harm(item: Any) -> None:
 def test_every_stage_that_can_stall_has_its_patience(stage: int) -> None:
     quiet_s, most_s = PATIENCE[stage]
     assert 0 < min(quiet_s, most_s) < float("inf")
+
+
+# HTTP boot
+
+
+def over_http(name: str, status: int = 200, method: str = "GET", size: int = 100) -> HttpServed:
+    return HttpServed("192.168.1.57", method, f"/boot/{SERIAL}/{name}", status, size, "boot")
+
+
+def test_a_boot_over_http_is_its_signature_and_then_its_image(house: House) -> None:
+    house.take(heard(), over_http("boot.sig", size=600))
+    assert house.stage == "firmware"
+    house.take(
+        over_http("boot.img", method="HEAD", size=0),
+        over_http("boot.img", 499, size=40),
+        over_http("boot.img", 206, size=60),
+    )
+    assert (house.stage, house.boot.attempts, house.boot.size) == ("kernel", 1, 700)
+    files = [(file.name, file.result, file.sent) for file in house.boot.files.all()]
+    assert files[:2] == [("boot.sig", "ok", 600), ("boot.img", "probed", 0)]
+    assert files[2:] == [("boot.img", "aborted", 40), ("boot.img", "ok", 60)]
+    house.boots("linux", "root", "online")
+    assert house.boot.state == "online"
+
+
+def test_a_boot_over_http_that_begins_anew_is_another_attempt(house: House) -> None:
+    for attempt in (1, 2):
+        house.take(over_http("boot.sig"), over_http("boot.img"))
+        assert house.boot.attempts == attempt
+    house.boots("linux", "root", "online")
+    house.wait(60)
+    house.take(over_http("boot.sig"), over_http("boot.img"))
+    assert (house.count, house.stage) == (2, "kernel")
+
+
+def test_an_image_that_was_not_taken_to_its_end_is_served_all_the_same(house: House) -> None:
+    house.take(heard(), over_http("boot.sig"), over_http("boot.img", 499))
+    house.wait(1000)
+    assert house.stalls() == [("kernel", "D19")]
