@@ -18,8 +18,9 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 GUESTS = "guests"
-# What takes minutes. The service's guest is made of what the first makes, and would wait for it.
-_LONGEST = ("lab/test_nfs_", "tests/container/", "tftp/test_real_clients", "lab/test_systemd", "lab/test_failover")
+# What takes minutes. Guests are emulated: two at once are half as fast.
+_IN_GUESTS = ("lab/test_nfs_", "lab/test_systemd")
+_LONGEST = (*_IN_GUESTS, "tests/container/", "tftp/test_real_clients", "lab/test_failover")
 CONTAINERS = "containers"
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
 
@@ -34,7 +35,7 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         file = nodeid.partition("::")[0]
         if "tests/container/" in file:
             return CONTAINERS
-        return GUESTS if "lab/test_nfs_" in file else file
+        return GUESTS if any(part in file for part in _IN_GUESTS) else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -75,6 +75,7 @@ class Reconciler(Known):
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._next: dict[str, tuple[Pi, Surroundings, Claim]] = {}
         self._saved = (0, 0.0)
         self._progress_told = 0.0
         self._retry_at = 0.0
@@ -159,6 +160,7 @@ class Reconciler(Known):
 
         What is half done comes to nothing: whoever does it asks for the claim.
         """
+        self._next.clear()
         working = list(self._working.values())
         for task in working:
             task.cancel()
@@ -233,14 +235,24 @@ class Reconciler(Known):
         if claim is None:
             self.generations = await self._in_thread("look", partial(generations_of, self._data, fleet))
             return
+        self._next.clear()
         for pi in fleet.pis:
-            if pi.serial not in self._working:
+            if pi.serial in self._working:
+                self._next[pi.serial] = (pi, found, claim)
+            else:
                 self._work(pi, found, claim)
 
     def _work(self, pi: Pi, found: Surroundings, claim: Claim) -> None:
+        def done(_: object) -> None:
+            self._working.pop(pi.serial, None)
+            # What it was done for may be something else by now.
+            then = self._next.pop(pi.serial, None)
+            if then is not None and self.kept and self._taken is then[2]:
+                self._work(*then)
+
         task = asyncio.get_running_loop().create_task(self._upkeep.look_after(pi, found, claim))
         self._working[pi.serial] = task
-        task.add_done_callback(lambda _: self._working.pop(pi.serial, None))
+        task.add_done_callback(done)
 
     async def _follow(self) -> None:
         """Take what the keeper wrote down of the Pis that it saw."""

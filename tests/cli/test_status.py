@@ -68,9 +68,9 @@ def test_it_says_that_nothing_was_seen_yet(serve: Serve) -> None:
 
 def test_a_cause_is_told(daemon: Daemon) -> None:
     # Its time is up after 45 seconds of silence; what was kept of a boot that stalled is shown as it is.
-    assert wait_until(lambda: daemon.said("fleet read"))  # before it holds the data directory it keeps nothing there
-    daemon.stop()
     kept = daemon.data / "state" / "boots" / f"{SERIAL}.json"
+    assert wait_until(kept.exists, 15)
+    daemon.stop()
     cause = {"rule": "D13", "what": "none of [start4.elf] is served", "why": "the tree is empty", "do": "Fill it."}
     boots = [boot | {"stalled": True, "cause": cause} for boot in json.loads(kept.read_text())]
     kept.write_text(json.dumps(boots))

@@ -313,10 +313,10 @@ def test_killed_at_any_moment_it_is_finished_next_time(daemon: Daemon) -> None:
     pis = [f"0000000{number}" for number in range(6)]
     image(daemon.data, "a", files=400)
     image(daemon.data, "b", files=400)
-    for turn in range(16):
+    for turn in range(10):
         wanted = "ab"[turn % 2]
         fleet(daemon, "".join(f'[[pi]]\nserial = "{serial}"\nimage = "{wanted}"\n' for serial in pis))
-        time.sleep(turn * 0.13)
+        time.sleep(turn * 0.2)
         daemon.signal(signal.SIGKILL)
         daemon.process.wait()  # type: ignore[union-attr]
         for serial in pis:

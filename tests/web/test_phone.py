@@ -298,11 +298,11 @@ def kept(daemon: Daemon, serial: str) -> list[tuple[str, int]]:
 
 def test_files_that_are_spoilt_are_left_out_in_one_line(serve: Serve) -> None:
     daemon = serve()
-    assert wait_until(lambda: daemon.said("fleet read"))  # before it holds the data directory it keeps nothing there
     asks(daemon, f"{STRANGER}/start4.elf", "127.0.0.1")
     assert phone(daemon, STRANGER, "127.0.0.1").status == 200
-    daemon.stop()
     folder = daemon.data / "state" / "boots"
+    assert wait_until((folder / f"{STRANGER}.json").exists, 15)
+    daemon.stop()
     for number, text in enumerate(("", "{", "[]", '[{"stages": 1}]', "[" * 10_000, '{"a": NaN}')):
         (folder / f"0000000{number}.json").write_text(text)
     (folder / "x.json").write_text((folder / f"{STRANGER}.json").read_text())
