@@ -46,6 +46,7 @@ def netboot(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def have(mode: str) -> Netboot:
         found = next((one for one in _SHARED if one.mode == mode), None)
         if found is None:
+            _close()  # a guest takes its share of a processor, whatever it does
             found = Netboot(estate, tmp_path_factory.mktemp(mode), mode)
             _SHARED.append(found)
             found.start()
@@ -58,10 +59,14 @@ def netboot(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the server guests with the last test of this folder: no other test should run beside them."""
-    if nextitem is None or HERE not in nextitem.path.parents:
-        while _SHARED:
-            _SHARED.pop().close()
+    """End the server guest with the last test that may use it: no other test should run beside it."""
+    if nextitem is None or nextitem.path.parent != HERE or not nextitem.path.name.startswith("test_nfs_"):
+        _close()
+
+
+def _close() -> None:
+    while _SHARED:
+        _SHARED.pop().close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
