@@ -43,12 +43,6 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many processes more than processors: most tests wait half of their time, for timers or for guests."""
-    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
-
-
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Hand whole files to the processes that run tests."""
     return ByFile(config, log)

@@ -298,6 +298,7 @@ def kept(daemon: Daemon, serial: str) -> list[tuple[str, int]]:
 
 def test_files_that_are_spoilt_are_left_out_in_one_line(serve: Serve) -> None:
     daemon = serve()
+    assert wait_until(lambda: daemon.said("fleet read"))
     asks(daemon, f"{STRANGER}/start4.elf", "127.0.0.1")
     assert phone(daemon, STRANGER, "127.0.0.1").status == 200
     folder = daemon.data / "state" / "boots"
