@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", str]
@@ -28,6 +28,13 @@ STALLED_S = 1.0
 
 class Busy(Exception):
     """A place has as much work waiting as it may have: its storage does not answer."""
+
+
+class Threads(Protocol):
+    """Runs work in a thread; work of one `place` queues."""
+
+    async def __call__(self, place: str, work: Callable[[], T], /) -> T:
+        """Give what the work gives, or raise what it raises."""
 
 
 class Pool:

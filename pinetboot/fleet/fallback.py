@@ -7,11 +7,9 @@ fleet's next step (`fleet.surroundings`), which waits for a boot that is under w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from pinetboot.events import (
     Event,
@@ -29,15 +27,7 @@ from pinetboot.fleet.fence import Fence
 from pinetboot.fleet.known import Known
 from pinetboot.fleet.trial import Back, Fallback, Stuck, Trials, wish
 from pinetboot.observe.stages import ONLINE
-
-T = TypeVar("T")
-
-
-class Threads(Protocol):
-    """Runs work in a thread; work of one `place` queues."""
-
-    async def __call__(self, place: str, work: Callable[[], T], /) -> T:
-        """Give what the work gives, or raise what it raises."""
+from pinetboot.threads import Threads
 
 
 class Fallbacks:

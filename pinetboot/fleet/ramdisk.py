@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -62,17 +61,14 @@ class Keys:
     """The key that signs. Its file is read again when it is another; nothing of it but its public half is kept."""
 
     def __init__(self) -> None:
-        self._known: tuple[str, tuple[int, ...], str] = ("", (), "")
+        self._known: tuple[str, tuple[int, ...] | None, str] = ("", None, "")
 
     def name(self, path: str) -> str:
         """Name the key in a file by a digest of its public half; empty for no path. Raises OperatorError."""
         if not path:
             return ""
-        stamp: tuple[int, ...] = ()
-        with suppress(OSError):
-            found = Path(path).expanduser().stat()
-            stamp = (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        if not stamp or self._known[:2] != (path, stamp):
+        stamp = files.stamp(Path(path).expanduser())
+        if stamp is None or self._known[:2] != (path, stamp):
             self._known = (path, stamp, hashlib.sha256(signing.load(Path(path).expanduser()).public).hexdigest())
         return self._known[2]
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from pinetboot.config import Config
 from pinetboot.errors import OperatorError
@@ -21,15 +20,7 @@ from pinetboot.fleet.fence import Fence
 from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.ramdisk_tree import Unsettled
 from pinetboot.fleet.surroundings import Image, Surroundings
-
-T = TypeVar("T")
-
-
-class Threads(Protocol):
-    """Runs work in a thread; work of one `place` queues."""
-
-    async def __call__(self, place: str, work: Callable[[], T], /) -> T:
-        """Give what the work gives, or raise what it raises."""
+from pinetboot.threads import Threads
 
 
 class Ramdisks:

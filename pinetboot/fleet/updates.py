@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from pinetboot.eeprom.update import WORDS, Came, Watched
 from pinetboot.events import BootloaderUpdate, Event, Outcome, Sink, TransferEnded, TransferStarted
@@ -22,18 +21,10 @@ from pinetboot.fleet.fence import Fence
 from pinetboot.fleet.flashing import Record
 from pinetboot.fleet.known import Known
 from pinetboot.fleet.pi import Pi
-
-T = TypeVar("T")
+from pinetboot.threads import Threads
 
 _PLACE = "eeprom"
 _SENT = frozenset({Outcome.SENT, Outcome.UNCONFIRMED})
-
-
-class Threads(Protocol):
-    """Runs work in a thread; work of one `place` queues."""
-
-    async def __call__(self, place: str, work: Callable[[], T], /) -> T:
-        """Give what the work gives, or raise what it raises."""
 
 
 @dataclass(slots=True)

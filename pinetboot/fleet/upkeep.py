@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from pinetboot.boot.generated import Served
 from pinetboot.causes import Finding
@@ -30,18 +30,10 @@ from pinetboot.fleet.surroundings import Surroundings, next_step
 from pinetboot.fleet.updates import Updates
 from pinetboot.image import library
 from pinetboot.run import Cancelled
-
-T = TypeVar("T")
+from pinetboot.threads import Threads
 
 _AT_ONCE: Final = max(2, os.cpu_count() or 1)
 _WAIT_S: Final = 1.0
-
-
-class Threads(Protocol):
-    """Runs work in a thread; work of one `place` queues."""
-
-    async def __call__(self, place: str, work: Callable[[], T], /) -> T:
-        """Give what the work gives, or raise what it raises."""
 
 
 class Upkeep:

@@ -6,10 +6,10 @@ nfsd that knows no export yet tells running Pis that their root is gone.
 
 Nothing is ended at our stop. nfsd's threads are the kernel's and serve on for as long as its file system is mounted
 anywhere in their network namespace: a container's own mount goes with it, and so its host had better hold one as well.
-mountd answers nfsd's questions, each of
-which holds half an hour; nfsd takes half a minute without mountd for a pause, and says no after that. So programs that
-outlive us (started by hand) are left and taken over at the next start, and those that end with their container start
-again within seconds with the next one. A systemd service had better leave nfsd to the host (nfs.mode "exports").
+mountd answers nfsd's questions, each of which holds half an hour; nfsd takes half a minute without mountd for a pause,
+and says no after that. So programs that outlive us (started by hand) are left and taken over at the next start, and
+those that end with their container start again within seconds with the next one. A systemd service had better leave
+nfsd to the host (nfs.mode "exports").
 """
 
 from __future__ import annotations
