@@ -1,7 +1,8 @@
 """The doctor: what is wrong with settings, fleet, trees and seeds, why it matters, and what to do about it.
 
 Belongs here: which rules there are about the whole, and the order in which all findings are told. What is wrong with
-one Pi is `fleet.examine`'s. Every rule is a small function by itself, changes nothing, and needs no running daemon.
+one Pi is `fleet.examine`'s, with machines that are none `installer.check`'s. Every rule is a small function by itself,
+changes nothing, and needs no running daemon.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pinetboot.fleet.pi import Pi
 from pinetboot.fleet.subject import Ground, gather
 from pinetboot.host import look
 from pinetboot.image import library
+from pinetboot.installer import check as installers
 from pinetboot.nfs import check as nfs
 
 _FEW_BYTES: Final = 512 << 20
@@ -283,4 +285,5 @@ _RULES: Final[Mapping[str, Callable[[Ground], list[Finding]]]] = {
     "the default image": _default_image,
     "what is one Pi's alone": _identities,
     "the seeds of no Pi": _unused_seeds,
+    **installers.RULES,
 }

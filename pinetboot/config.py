@@ -222,7 +222,13 @@ class BootImg(Section):
     key_file: Text = ""
 
 
-PXE_LOADERS = {"0": "lpxelinux.0", "7": "bootx64.efi", "11": "bootaa64.efi", "16": "snponly.efi"}
+PXE_LOADERS = {
+    "0": "lpxelinux.0",
+    "7": "bootx64.efi",
+    "11": "bootaa64.efi",
+    "16": "bootx64.img",
+    "19": "bootaa64.img",
+}
 
 
 class Config(Section):

@@ -176,6 +176,7 @@ class Services:
         if isinstance(self._dhcp, LeaseServer):
             self._dhcp.look()
         self.fleet.changed()
+        self._installing.links_changed()
         self._stand()
 
     def _stand(self) -> None:

@@ -359,7 +359,8 @@ def test_a_loader_that_is_named_leaves_the_others_as_they_are_and_an_empty_table
         "0": "",
         "7": "own.efi",
         "11": "bootaa64.efi",
-        "16": "snponly.efi",
+        "16": "bootx64.img",
+        "19": "bootaa64.img",
     }
     assert config.build({"pxe": {}}, "a test").pxe == {}
     assert config.build({}, "a test").pxe["0"] == "lpxelinux.0"

@@ -8,36 +8,44 @@ from typing import Annotated
 
 import typer
 
+from pinetboot.boot.data import tree_of
+from pinetboot.boot.resolver import NotServed
 from pinetboot.cli import flags
 from pinetboot.config import Config
 from pinetboot.dhcp import lines
+from pinetboot.dhcp.pxe import Pxe
 from pinetboot.errors import OperatorError
 from pinetboot.net import links
 from pinetboot.net.addresses import parse_ipv4
 from pinetboot.settings import Source
 
 _TFTP_PORT = 69
+_HTTP_PORT = 80
 
 
 def dhcp_lines(
     server: Annotated[str, typer.Argument(help=f"Which DHCP server it is: {', '.join(lines.FOR)}.")],
     *,
     address: Annotated[
-        str, typer.Option(help="Where Pis boot from.", show_default="what the settings say, or this host's own")
+        str, typer.Option(help="Where they boot from.", show_default="what the settings say, or this host's own")
     ] = "",
     config: flags.Config = None,
+    data: flags.Data = None,
 ) -> None:
     """Print what to add to a DHCP server of your own, so that it tells Pis to boot from here.
 
     For a LAN whose DHCP server you keep yourself, and with dhcp.mode = "off"; with "proxy" nothing has to be added.
+    Other machines are told so too where the boot tree has the loaders that the settings name for them.
+
     The lines go to standard output, what there is to say about them to standard error.
     """
     text_for = lines.FOR.get(server)
     if text_for is None:
         raise OperatorError(f"there are no lines for a DHCP server {server!r}", f"Known are {', '.join(lines.FOR)}.")
-    settings = Source(config).load()[0]
+    chosen = {("server", "data"): (data, "--data")} if data is not None else {}
+    settings = Source(config, chosen).load()[0]
     told = _named(address) if address else _own(settings)
-    sys.stdout.write(text_for(told, settings.dhcp.pxe_menu))
+    sys.stdout.write(text_for(told, settings.dhcp.pxe_menu, _pxe(settings)))
     for note in _notes(settings):
         typer.echo(note, err=True)
 
@@ -68,6 +76,22 @@ def _own(settings: Config) -> IPv4Address:
         others = ", ".join(f"{link.primary.ip}" for link in candidates.values() if link.primary and link != chosen)
         typer.echo(f"Pis are told {chosen.primary.ip} on {chosen.name}; --address takes another: {others}.", err=True)
     return chosen.primary.ip
+
+
+def _pxe(settings: Config) -> Pxe | None:
+    """Say what there is for machines that are no Pi, as the daemon goes by it; None where [pxe] leaves them alone."""
+    loaders = {kind: name for kind, name in settings.pxe.items() if name}
+    port = "" if settings.http.port == _HTTP_PORT else f":{settings.http.port}"
+    tree = tree_of(settings)
+
+    def has(name: str) -> bool:
+        try:
+            tree.open(name)
+        except NotServed:
+            return False
+        return True
+
+    return Pxe(loaders, port if settings.http.enabled else None, has, stays=lambda _: False) if loaders else None
 
 
 def _notes(settings: Config) -> list[str]:

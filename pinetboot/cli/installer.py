@@ -45,10 +45,11 @@ def add(
     """
     settings = settings_of(config, data)
     machines = store.read(settings).machines
-    server = told.web(settings, links.read())
+    here = links.read()
+    server, addresses = told.web(settings, here), told.offered(settings, here)
     boot = settings.boot_root
     with watching() as watch:
-        added = adding.add(Wanted(settings.data, boot, source, name, sha256, server, machines), watch)
+        added = adding.add(Wanted(settings.data, boot, source, name, sha256, server, machines, addresses), watch)
     for one in added.installers:
         typer.echo(f"{one.name} is there for {one.architecture}: {one.title}, {one.bytes / 10**6:,.0f} MB")
     _warn(settings, added.foreign, {one.architecture for one in added.installers})
@@ -82,7 +83,8 @@ def remove(
     """Delete an installer that no machine in fleet.toml boots."""
     settings = settings_of(config, data)
     machines = store.read(settings).machines
-    adding.remove(settings.boot_root, name, machines, told.web(settings, links.read()))
+    here = links.read()
+    adding.remove(settings.boot_root, name, machines, told.web(settings, here), told.offered(settings, here))
     typer.echo(f"{name} is removed")
 
 
@@ -94,6 +96,5 @@ def _warn(settings: Config, foreign: Iterable[str], architectures: set[str]) -> 
         why = "[pxe] is empty" if not settings.pxe else 'dhcp.mode is "off"'
         typer.echo(f"pinetboot: {why}, so that another DHCP server has to name the loaders", err=True)
     elif settings.dhcp.mode == "proxy" and architectures & {"amd64", "arm64"}:
-        ipxe = (settings.boot_root / "snponly.efi").is_file()
-        instead = "amd64 machines get iPXE" if ipxe else "the package ipxe has what boots amd64 machines"
-        typer.echo(f"  UEFI   beside another DHCP server GRUB asks that one for its menu; {instead} instead")
+        typer.echo("  UEFI   with Secure Boot on, a machine beside another DHCP server has to boot by HTTP, or that")
+        typer.echo('         server to name us (`pinetboot dhcp-lines` has the lines); or set dhcp.mode = "server"')

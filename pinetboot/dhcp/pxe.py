@@ -33,7 +33,9 @@ _NAMES: Final = {
 # Suboption 6 of option 43, discovery control: 8 says to take the file as it is told and to ask nobody else (PXE 2.1).
 _NO_DISCOVERY: Final = bytes([6, 1, 8, 255])
 _BY_HTTP: Final = "lpxelinux.0"
-_IPXE_FIRST: Final = {7: "snponly.efi", 9: "snponly.efi"}
+_BESIDE: Final = "beside"
+# iPXE in the place of Debian's shim, and of the disk with that.
+_IPXE_INSTEAD: Final = {"bootx64.efi": "snponly.efi", "bootx64.img": "snponly.efi"}
 _UEFI: Final = frozenset({6, 7, 10, 11})
 
 
@@ -72,13 +74,18 @@ class Pxe:
     stays: Callable[[bytes], bool]
     beside: bool = False
 
-    def first(self, machine: Machine) -> str:
-        """What a machine boots first: its loader, or iPXE in its place; empty for none.
+    def first(self, machine: Machine, address: IPv4Address) -> str:
+        """What a machine boots first: its loader, or another in its place; empty for none.
 
-        GRUB asks whom the address came from for its menu, which beside another server is somebody else.
+        GRUB asks whom its address came from for its menu, which beside another server is somebody else: there it is one
+        that knows `address`, as on a disk for HTTP boot, and iPXE where there is none.
         """
-        ipxe = _IPXE_FIRST.get(machine.architecture, "") if self.beside else ""
-        return ipxe if ipxe and self.http is not None and self.has(ipxe) else self.loader(machine)
+        loader = self.loader(machine)
+        if not loader or not (machine.http or (self.beside and machine.kind in _UEFI)):
+            return loader
+        ipxe = _IPXE_INSTEAD.get(loader, "") if self.http is not None else ""
+        instead = (f"{_BESIDE}/{address}/{loader}", loader if machine.http else "", ipxe)
+        return next((name for name in instead if name and self.has(name)), loader)
 
     def loader(self, machine: Machine) -> str:
         """The loader for a machine; empty for none. One that boots by HTTP gets its own alone.
@@ -146,13 +153,13 @@ def way(machine: Machine, mac: bytes, pxe: Pxe, address: IPv4Address) -> Way | N
     """Decide what a machine boots from this server, whose `address` it is told."""
     if pxe.stays(mac):
         return NoWay("fleet.toml says that it boots from its own disk")
-    loader = pxe.loader(machine) if machine.ipxe else pxe.first(machine)
+    loader = pxe.loader(machine) if machine.ipxe else pxe.first(machine, address)
     if not loader:
         return NoWay(f"[pxe] names no loader for a {machine.name} (architecture {machine.architecture})")
-    if not pxe.has(loader):
-        return NoWay(f"boot/{loader}, which a {machine.name} would boot, is not there", loader)
     if machine.http and pxe.http is None:
         return NoWay("http.enabled is false")
+    if not pxe.has(loader):
+        return NoWay(f"boot/{loader}, which a {machine.name} would boot, is not there", loader)
     here = None if pxe.http is None else f"http://{address}{pxe.http}"
     return _way(machine, mac, loader, here)
 

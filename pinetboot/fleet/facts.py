@@ -101,20 +101,20 @@ def _configs(tree: Tree) -> list[ConfigTxt]:
     return [*read, every]
 
 
-def _prefix(tree: Tree, config: ConfigTxt) -> str:
-    """The folder or the beginning of a name that os_prefix sets, where anything begins so."""
-    prefix = config.settings.get("os_prefix", "")
-    folder, _, start = prefix.rpartition("/")
-    return prefix if prefix and any(name.startswith(start) for name in tree.names(folder)) else ""
+def prefix(tree: Tree, config: ConfigTxt) -> str:
+    """Say the folder or the beginning of a name that os_prefix sets, where anything begins so."""
+    named = config.settings.get("os_prefix", "")
+    folder, _, start = named.rpartition("/")
+    return named if named and any(name.startswith(start) for name in tree.names(folder)) else ""
 
 
 def _has_initramfs(tree: Tree, config: ConfigTxt) -> bool:
-    prefix = _prefix(tree, config)
-    if any(tree.has_file(prefix + name) for name in config.initramfs):
+    named = prefix(tree, config)
+    if any(tree.has_file(named + name) for name in config.initramfs):
         return True
     if not config.flag("auto_initramfs"):
         return False
-    folder, _, start = prefix.rpartition("/")
+    folder, _, start = named.rpartition("/")
     return any(name.startswith(f"{start}initramfs") for name in tree.names(folder))
 
 
@@ -122,7 +122,7 @@ def _cmdlines(tree: Tree, configs: list[ConfigTxt]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for config in configs:
         name = config.settings.get("cmdline") or "cmdline.txt"
-        prefixed = _prefix(tree, config) + name
+        prefixed = prefix(tree, config) + name
         found[prefixed if tree.has_file(prefixed) else name] = None
     return tuple(found)
 
@@ -130,8 +130,8 @@ def _cmdlines(tree: Tree, configs: list[ConfigTxt]) -> tuple[str, ...]:
 def _kernels(tree: Tree, configs: list[ConfigTxt]) -> tuple[str, ...]:
     paths: dict[str, None] = {}
     releases: set[str] = set()
-    for prefix in dict.fromkeys(["", *(_prefix(tree, config) for config in configs)]):
-        folder, slash, _ = prefix.rpartition("/")
+    for before in dict.fromkeys(["", *(prefix(tree, config) for config in configs)]):
+        folder, slash, _ = before.rpartition("/")
         for name in tree.names(folder):
             named = _NAMED_RELEASE.fullmatch(name)
             if named:

@@ -48,6 +48,14 @@ def web(config: Config, links: Links) -> str:
     return server if config.http.port == _HTTP else f"{server}:{config.http.port}"
 
 
+def offered(config: Config, links: Links) -> tuple[IPv4Address, ...]:
+    """List the addresses of this host that PXE clients are told."""
+    if config.server.address != _AUTO:
+        return (IPv4Address(config.server.address),)
+    primary = (link.primary for link in links.serving(config.server.interfaces))
+    return tuple(one.ip for one in primary if one is not None)
+
+
 def doubts(config: Config, links: Links, pis: Iterable[tuple[Pi, str]]) -> list[Finding]:
     """Say where the address that Pis are told is missing, elsewhere or a guess. `pis` come with their addresses."""
     known = {link.name for link in links.by_index.values()}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from pinetboot.fleet.pi import Machine
 from pinetboot.image import copying, fetch, raw, space
 from pinetboot.image.sums import parse_sum
 from pinetboot.image.watch import Watch
-from pinetboot.installer import library, loaders, menus, release
+from pinetboot.installer import beside, library, loaders, menus, release
 from pinetboot.installer.release import ARCHITECTURES, INITRD, KERNEL, RECORD, Architecture, Installer
 
 _WHAT: Final = (
@@ -32,7 +33,10 @@ _DEEPEST: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person asks for. `boot` is the boot tree, `server` where preseeds are, `system` this host's root."""
+    """What a person asks for. `boot` is the boot tree, `server` where preseeds are, `system` this host's root.
+
+    `addresses` are those of this host that machines are told.
+    """
 
     data: Path
     boot: Path
@@ -41,6 +45,7 @@ class Wanted:
     sha256: str = ""
     server: str = ""
     machines: tuple[Machine, ...] = ()
+    addresses: tuple[IPv4Address, ...] = ()
     system: Path = Path("/")
 
 
@@ -63,7 +68,9 @@ def add(wanted: Wanted, watch: Watch) -> Added:
             raise OperatorError(f"{error.filename or wanted.boot} cannot be copied: {error.strerror}") from None
 
 
-def remove(boot: Path, name: str, machines: Iterable[Machine], server: str) -> None:
+def remove(
+    boot: Path, name: str, machines: Iterable[Machine], server: str, addresses: Iterable[IPv4Address] = ()
+) -> None:
     """Take an installer away, and with the last of an architecture its loaders. Raises OperatorError."""
     with library.locked(boot) as home:
         before = library.installers(boot)
@@ -82,6 +89,7 @@ def remove(boot: Path, name: str, machines: Iterable[Machine], server: str) -> N
             gone = {loader.name for one in before for loader in loaders.LOADERS[one.architecture]} - left
             menus.write(boot, machines, server)
             loaders.clear(gone, boot, home)
+            beside.write(boot, addresses)
         except OSError as error:
             raise OperatorError(f"{error.filename or boot} cannot be changed: {error.strerror}") from None
 
@@ -149,7 +157,9 @@ def _placed(wanted: Wanted, home: Path, folder: Path, tree: Path, watch: Watch) 
         (built / RECORD).write_text(release.to_text(one))
         copying.command(["sync", "--file-system", built], "writing the installer to disk")
         library.place(home, one, built)
-    return Added([one for one, _ in made], kept + menus.write(wanted.boot, wanted.machines, wanted.server))
+    kept += menus.write(wanted.boot, wanted.machines, wanted.server)
+    beside.write(wanted.boot, wanted.addresses)
+    return Added([one for one, _ in made], kept)
 
 
 def _images(tree: Path) -> list[tuple[Architecture, Path]]:

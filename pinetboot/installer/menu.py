@@ -15,6 +15,7 @@ from pinetboot.installer.release import INITRD, KERNEL, LOCAL, MENU, Installer
 
 # By this line a file is known as ours, which may be written anew.
 MARK: Final = "# Made by pinetboot: what is changed here is lost; without this line it is left alone."
+_ROOT: Final = "root"
 _TITLE: Final = "Boot from the network (pinetboot)"
 _DISK: Final = "Boot from this machine's own disk"
 _WAIT_S: Final = 60
@@ -36,6 +37,25 @@ class Choice:
     entry: str = LOCAL
     wait_s: int = _WAIT_S
     words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What boots from a root on a server: a title, URLs of kernel and initramfs files, and the command line's words."""
+
+    title: str
+    kernel: str
+    initramfs: tuple[str, ...]
+    cmdline: tuple[str, ...]
+
+    @property
+    def sayable(self) -> bool:
+        """Whether a script of iPXE can say all of it: it takes these for its own, and has no way to quote them."""
+        said = (self.kernel, *self.initramfs, *self.cmdline)
+        return not any(
+            "${" in word or word.startswith("#") or word in {"||", "&&"} or not word.isascii() or not word.isprintable()
+            for word in said
+        )
 
 
 def choice(machine: Machine | None, installers: Iterable[Installer], server: str) -> Choice:
@@ -125,19 +145,22 @@ def grub_elsewhere() -> str:
     return f"{MARK}\nsource ($root)/grub/grub.cfg\n"
 
 
-def ipxe(installers: Sequence[Installer], chosen: Choice, base: str, loader: str = "") -> str:
+def ipxe(installers: Sequence[Installer], chosen: Choice, base: str, loader: str = "", root: Root | None = None) -> str:
     """The script of iPXE: a menu, then one boot or an end, and never another script of ours.
 
     `installers` are those for its processor, `base` is the URL of the boot tree with a slash at its end, `loader` the
-    URL of the architecture's own loader, empty for none.
+    URL of the architecture's own loader, empty for none. A `root` is what a machine that has one boots by itself.
     """
     entry = chosen.entry if any(one.name == chosen.entry for one in installers) else LOCAL
     lines = ["#!ipxe", MARK, f"menu {_TITLE}"]
+    lines += [f"item --key r {_ROOT} {root.title}"] if root else []
     lines += [f"item {_label(one)} Install {one.title}, {one.architecture}" for one in installers]
     lines += ["item --key m loader The menu of this machine's own boot loader"] if loader else []
     lines += [f"item --key l {LOCAL} {_DISK}"]
-    default = next((_label(one) for one in installers if one.name == entry), LOCAL)
-    lines += [f"choose --default {default} --timeout {chosen.wait_s * 1000} picked || goto {LOCAL}", "goto ${picked}"]
+    default = _ROOT if root else next((_label(one) for one in installers if one.name == entry), LOCAL)
+    wait_s = _CHOSEN_WAIT_S if root else chosen.wait_s
+    lines += [f"choose --default {default} --timeout {wait_s * 1000} picked || goto {LOCAL}", "goto ${picked}"]
+    lines += _ipxe_root(root) if root else []
     for one in installers:
         folder = f"{base}{one.folder}"
         lines += [f":{_label(one)}", f"initrd --name {INITRD} {folder}/{INITRD} || goto failed"]
@@ -148,3 +171,12 @@ def ipxe(installers: Sequence[Installer], chosen: Choice, base: str, loader: str
         lines += [":loader", f"set netX/210:string {base}", f"chain --autofree {loader} || goto failed", "goto local"]
     lines += [":failed", "echo That could not be booted; the machine's own disk is next.", "sleep 5"]
     return "\n".join([*lines, f":{LOCAL}", "exit", ""])
+
+
+def _ipxe_root(root: Root) -> list[str]:
+    """Boot a kernel with its root on a server. UEFI's kernels take the initramfs that `initrd=` names."""
+    names = [url.rpartition("/")[2] for url in root.initramfs]
+    lines = [f":{_ROOT}"]
+    lines += [f"initrd --name {name} {url} || goto failed" for name, url in zip(names, root.initramfs, strict=True)]
+    words = [*(f"initrd={name}" for name in names), *root.cmdline]
+    return [*lines, f"kernel {root.kernel} {' '.join(words)} || goto failed", "boot || goto failed"]

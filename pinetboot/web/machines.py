@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
 from pinetboot.boot import seeds
 from pinetboot.boot.template import TemplateFault
+from pinetboot.dhcp.events import DhcpTold
 from pinetboot.events import FleetFault, PacketDropped
+from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.starting import Start
 from pinetboot.installer import menu
 from pinetboot.net.addresses import format_mac, parse_mac
 from pinetboot.threads import Busy
@@ -38,8 +42,8 @@ async def script(request: web.Request) -> web.Response:
     told = request.query.get("arch", "")
     architecture = int(told) if told.isdecimal() and len(told) < 6 else _BIOS  # noqa: PLR2004 - sixteen bits
     try:
-        listing = sources.pool.submit("installers", known.installers)
-        found = await asyncio.wait_for(listing, _LIMIT_S)
+        looking = sources.pool.submit("installers", lambda: (known.installers(), known.start(mac)))
+        found, started = await asyncio.wait_for(looking, _LIMIT_S)
     except (OSError, Busy, TimeoutError):
         raise web.HTTPServiceUnavailable(text=_DOES_NOT_ANSWER) from None
     here = _here(request)
@@ -50,8 +54,21 @@ async def script(request: web.Request) -> web.Response:
     host = here.rpartition(":")[0] or here
     # Debian's shim, started by Debian's iPXE, finds no GRUB.
     loader = f"tftp://{host}/{name}" if name and architecture == _BIOS else ""
-    text = menu.ipxe(own, menu.choice(known.of(mac), own, here), base, loader)
+    root = _root(*started, base) if started else None
+    if root is not None and not root.sayable:
+        root = None
+        why = f"iPXE at {mac} is not offered its root: its cmdline.txt, or a name in its config.txt, has a word that no"
+        sources.sink(
+            DhcpTold(well=False, what=f"{why} script of iPXE can say (with ${{, or # before it, or not ASCII)")
+        )
+    text = menu.ipxe(own, menu.choice(known.of(mac), own, here), base, loader, root)
     return web.Response(text=text, content_type="text/plain", headers=_KEPT_BY_NOBODY)
+
+
+def _root(pi: Pi, start: Start, base: str) -> menu.Root:
+    folder = f"{base}{pi.serial}/"
+    kernel, *initramfs = (folder + quote(name) for name in (start.kernel, *start.initramfs))
+    return menu.Root(f"Boot {pi.name} ({pi.image})", kernel, tuple(initramfs), start.cmdline)
 
 
 async def preseed(request: web.Request) -> web.Response:

@@ -134,16 +134,25 @@ def test_uefi_that_boots_by_http_gets_a_url_and_its_own_vendor_class(architectur
     assert offer.file == b""
 
 
-def test_beside_another_dhcp_server_uefi_starts_ipxe_where_that_is_there() -> None:
-    there = replace(PXE, has={*THERE, "snponly.efi"}.__contains__, beside=True)
+def test_beside_another_dhcp_server_uefi_starts_what_knows_our_address_and_else_ipxe() -> None:
+    knowing = {f"beside/{SERVER}/bootx64.efi", f"beside/{SERVER}/arm/bootaa64.efi", "beside/192.168.1.11/bootx64.efi"}
+    there = replace(PXE, has={*THERE, *knowing, "snponly.efi"}.__contains__, beside=True)
     beside = replace(PROXY, pxe=there)
     request = asks(7, kind=MessageType.REQUEST)
-    assert granted(request, beside).file == b"snponly.efi"
+    assert granted(request, beside).file == b"beside/192.168.1.10/bootx64.efi"
+    assert granted(asks(9, kind=MessageType.REQUEST), beside).file == b"beside/192.168.1.10/bootx64.efi"
+    assert granted(asks(11, kind=MessageType.REQUEST), beside).file == b"beside/192.168.1.10/arm/bootaa64.efi"
+    elsewhere = replace(beside, address=IPv4Address("192.168.1.12"))
+    assert granted(request, elsewhere).file == b"snponly.efi"
+    assert granted(asks(11, kind=MessageType.REQUEST), elsewhere).file == b"arm/bootaa64.efi"
+    for file in (offered(asks(0), beside).file, offered(http(16), beside).options[Option.BOOT_FILE]):
+        assert b"beside" not in file
     assert offered(asks(7, user_class=b"iPXE"), beside).file == SCRIPT.replace(b"=0", b"=7")
-    assert granted(asks(11, kind=MessageType.REQUEST), beside).file == b"arm/bootaa64.efi"
-    assert offered(http(16), beside).options[Option.BOOT_FILE].endswith(b"/boot/http/x64.efi")
-    for other in (replace(there, beside=False), replace(there, http=None), replace(PXE, beside=True)):
+    for other in (replace(there, beside=False), replace(PXE, beside=True)):
         assert granted(request, replace(PROXY, pxe=other)).file == b"bootx64.efi"
+    without = replace(there, http=None)
+    assert granted(request, replace(elsewhere, pxe=without)).file == b"bootx64.efi"
+    assert granted(request, replace(PROXY, pxe=without)).file == b"beside/192.168.1.10/bootx64.efi"
 
 
 def test_another_http_port_is_in_every_url() -> None:

@@ -14,19 +14,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from lab import pxe
 from lab.dhcp_servers import start_server
 from support import require, wait_until
 
+from pinetboot.config import PXE_LOADERS
 from pinetboot.demo import tree
-from pinetboot.dhcp import offer, packet
+from pinetboot.dhcp import offer, packet, serving
+from pinetboot.dhcp.lease import Range
+from pinetboot.dhcp.leases import Leases
 from pinetboot.dhcp.offer import Offer, Proxy
 from pinetboot.dhcp.options import MessageType, Option, encode_machine, encode_serial_machine
 from pinetboot.dhcp.packet import BOOTREQUEST, BROADCAST, Message
+from pinetboot.dhcp.pxe import Pxe
+from pinetboot.dhcp.serving import Answer, Ground, Known
 
 if TYPE_CHECKING:
     from lab.lan import Lan
@@ -36,7 +42,8 @@ pytestmark = pytest.mark.timeout(90)
 SERVER, ROUTER = "10.55.0.2", "10.55.0.1"
 PI4_MAC, PI3_MAC, PC_MAC = (bytes.fromhex(text) for text in ("dca6322ef8ed", "b827ebe7d0c1", "525400123456"))
 # What nobody may be told who is no Pi's firmware; siaddr and file are looked at beside them.
-BOOTING = {Option.VENDOR_SPECIFIC, Option.VENDOR_CLASS, Option.TFTP_SERVER, Option.BOOT_FILE}
+BOOTING = (Option.VENDOR_SPECIFIC, Option.VENDOR_CLASS, Option.TFTP_SERVER, Option.BOOT_FILE, Option.PATH_PREFIX)
+LOADERS = PXE_LOADERS | {"19": "arm/http.efi", "9": "arm/x64.efi"}
 SERVERS = ("dnsmasq", "isc", "kea", "synology")
 
 # The least that Kea wants, with the place where its file is added to.
@@ -51,19 +58,24 @@ LINES
 """
 
 
-def printed(server: str, tmp_path: Path) -> str:
-    """Run the command as a user does."""
-    settings = tmp_path / "lines.toml"
-    settings.write_text('[dhcp]\nmode = "off"\n')
+def printed(server: str, tmp_path: Path, *, machines: bool) -> str:
+    """Run the command as a user does, who has loaders for all machines or leaves machines alone."""
+    settings, boot = tmp_path / "lines.toml", tmp_path / "lines/boot"
+    lines = [f'"{architecture}" = "{name}"' for architecture, name in LOADERS.items()] if machines else []
+    settings.write_text("\n".join(['[dhcp]\nmode = "off"', "[pxe]", *lines, ""]))
+    for name in LOADERS.values():
+        (boot / name).parent.mkdir(parents=True, exist_ok=True)
+        (boot / name).touch()
     command = [sys.executable, "-m", "pinetboot", "dhcp-lines", server, "--address", SERVER, "--config", str(settings)]
+    command += ["--data", str(boot.parent)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def start(lan: Lan, server: str) -> None:
+def start(lan: Lan, server: str, *, machines: bool) -> None:
     """Start a DHCP server on the host `router` that has these lines, word by word."""
-    lines = printed(server, lan.folder)
+    lines = printed(server, lan.folder, machines=machines)
     if server != "kea":
         start_server(lan, "dhcpd" if server == "isc" else "dnsmasq", lines=lines)
         return
@@ -153,9 +165,21 @@ def own(asked: Message) -> Message:
     return decided.message
 
 
+def as_server(asked: Message) -> Message:
+    """What pinetboot itself would offer where it gives the addresses too."""
+    network, here = IPv4Network("10.55.0.0/24"), IPv4Address(SERVER)
+    leases = Leases(Range(network, network[100], network[199], frozenset({here})))
+    offered = Pxe(LOADERS, "", lambda _: True, lambda _: False)
+    proxy = Proxy(here, "Raspberry Pi Boot   ", (0.6, 1.2), offered)
+    ground = Ground(network, here, frozenset({here}), 600, None, (), proxy)
+    decided = serving.decide(asked, leases, ground, lambda _, serial: Known(serial), time.time())
+    assert isinstance(decided, Answer)
+    return decided.message
+
+
 def value(server: str, told: Message, option: Option) -> bytes | None:
     found = told.options.get(option)
-    ends_with_zero = server in {"dnsmasq", "synology"} and option is Option.TFTP_SERVER
+    ends_with_zero = server in {"dnsmasq", "synology"} and option is not Option.VENDOR_SPECIFIC
     return found.removesuffix(b"\0") if found and ends_with_zero else found
 
 
@@ -168,17 +192,63 @@ PIS = {
     ),
     "pi3bp": firmware(PI3_MAC, encode_serial_machine("7285c0f2")),
 }
+PC_ITSELF = b"\0" + bytes(range(16))
+
+
+def firmware_of_another(
+    *architectures: int,
+    kind: str = "PXEClient",
+    user_class: bytes = b"",
+    mac: bytes = PC_MAC,
+    itself: bytes = PC_ITSELF,
+) -> Message:
+    """Ask as firmware of another machine does: not for option 210, which what it loads will look for."""
+    first = architectures[0] if architectures else 0
+    more = {
+        Option.CLIENT_ARCHITECTURE: b"".join(one.to_bytes(2, "big") for one in architectures),
+        Option.CLIENT_INTERFACE: bytes([1, 3, 16]),
+        Option.MACHINE_IDENTIFIER: itself,
+        Option.VENDOR_CLASS: f"{kind}:Arch:{first:05}:UNDI:003016".encode(),
+        Option.USER_CLASS: user_class,
+    }
+    return discover(mac, {int(code): told for code, told in more.items() if told})
+
+
+MACHINES = {
+    "a PC with a BIOS": firmware_of_another(0),
+    "a PC that does not say its architecture": firmware_of_another(),
+    "UEFI x64": firmware_of_another(7),
+    "UEFI x64, which may say 9, with a loader of its own": firmware_of_another(9),
+    "UEFI x64 that could also be a BIOS": firmware_of_another(7, 0),
+    "UEFI arm64": firmware_of_another(11),
+    "UEFI x64 by HTTP": firmware_of_another(16, kind="HTTPClient"),
+    "UEFI arm64 by HTTP": firmware_of_another(19, kind="HTTPClient"),
+    "iPXE on a BIOS": firmware_of_another(0, user_class=b"iPXE"),
+    "iPXE on UEFI x64": firmware_of_another(7, user_class=b"iPXE"),
+    "iPXE on UEFI arm64, its name behind a length": firmware_of_another(11, user_class=b"\4iPXE"),
+    "UEFI on a Pi": firmware_of_another(11, mac=PI4_MAC),
+    "iPXE on a Pi": firmware_of_another(0, mac=PI4_MAC, user_class=b"iPXE"),
+    "U-Boot": firmware_of_another(22, kind="U-Boot.armv8"),
+    "UEFI x86, for which nothing is named": firmware_of_another(6),
+    "UEFI x86 by HTTP, for which nothing is named": firmware_of_another(15, kind="HTTPClient"),
+    "HTTP boot of what boots by PXE": firmware_of_another(7, kind="HTTPClient"),
+}
 OTHERS = {
-    "a PC with a BIOS": firmware(PC_MAC, b"\0" + bytes(range(16))),
     "Linux on a Pi": discover(PI4_MAC, {}),
     "klibc on a Pi": discover(PI4_MAC, {int(Option.VENDOR_CLASS): b"Linux ipconfig"}),
     "a host": discover(PC_MAC, {}),
 }
 
 
+def told_nothing(told: Message) -> bool:
+    return not {*BOOTING} & set(told.options) and not told.file and str(told.siaddr) in {"0.0.0.0", ROUTER}
+
+
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_pi_is_told_what_pinetboot_would_tell_it_and_nobody_else_is_told_anything(lan: Lan, server: str) -> None:
-    start(lan, server)
+def test_pis_and_machines_are_told_what_pinetboot_would_tell_them_and_nobody_else_is_told_anything(
+    lan: Lan, server: str
+) -> None:
+    start(lan, server, machines=True)
     with client(lan) as sock:
         for who, asked in PIS.items():
             fresh = replace(asked, xid=secrets.randbits(32))
@@ -195,10 +265,22 @@ def test_a_pi_is_told_what_pinetboot_would_tell_it_and_nobody_else_is_told_anyth
         assert Option.VENDOR_SPECIFIC not in told.options
         if server == "dnsmasq":
             assert time.monotonic() - asked_at >= 0.95
+        for who, asked in MACHINES.items():
+            told, ours = answer(sock, asked), as_server(asked)
+            if ours.siaddr == packet.ZERO:
+                assert told_nothing(told), who
+                continue
+            assert told.siaddr == ours.siaddr, who
+            for option in BOOTING:
+                there = value(server, told, option)
+                # iPXE fills that in.
+                there = there and there.replace(b"${netX/mac:hexhyp}", asked.mac.hex("-").encode())
+                assert there == ours.options.get(option), (who, option.name)
+            # dnsmasq uses the field where option 67 is not asked for.
+            field = told.file.replace(b"${netX/mac:hexhyp}", asked.mac.hex("-").encode())
+            assert field == (b"" if server in {"dnsmasq", "synology"} else ours.file), who
         for who, asked in OTHERS.items():
-            told = answer(sock, asked)
-            assert not BOOTING & set(told.options), who
-            assert str(told.siaddr) in {"0.0.0.0", ROUTER}, who
+            assert told_nothing(answer(sock, asked)), who
 
 
 # The ROM of a Pi 3B boots where its answer comes a second late, which only dnsmasq can be told.
@@ -211,7 +293,9 @@ LONG = os.environ.get("PINETBOOT_LONG_TESTS") == "1"
 @pytest.mark.parametrize("server", ["dnsmasq", "isc", "kea"])
 def test_pis_boot_and_a_plain_client_gets_an_address_and_no_more(lan: Lan, server: str) -> None:
     require("busybox")
-    start(lan, server)
+    start(lan, server, machines=False)
+    with client(lan) as sock:
+        assert told_nothing(answer(sock, MACHINES["a PC with a BIOS"]))
     daemon = lan.serve('[dhcp]\nmode = "off"\n')
     tree.make(daemon.data, f"http://{SERVER}/")
     for model in dict.fromkeys(MODELS[server] + (ALL_MODELS if LONG else ())):
@@ -233,6 +317,21 @@ def test_pis_boot_and_a_plain_client_gets_an_address_and_no_more(lan: Lan, serve
     assert "ip=10.55.0.1" in bound
     assert not [line for line in bound.splitlines() if line.startswith(("boot_file=", "bootfile=", "tftp=", "sname="))]
     assert f"={SERVER}\n" not in bound
+
+
+def test_a_real_ipxe_asks_for_its_script_with_its_own_mac_and_architecture(lan: Lan, tmp_path: Path) -> None:
+    require("qemu-system-x86_64")
+    start(lan, "dnsmasq", machines=True)
+    log = tmp_path / "asked"
+    command = [*lan.command("server"), sys.executable, "-m", "http.server", "80", "--directory", str(tmp_path)]
+    with log.open("wb") as output:
+        lan.running.append(subprocess.Popen(command, stdout=output, stderr=output))
+    machine = pxe.machine(lan, tmp_path, "pc").start_bios("52:54:00:12:34:56", memory="128M")
+    try:
+        assert wait_until(lambda: "GET /ipxe" in log.read_text(), 60.0), log.read_text()
+    finally:
+        machine.end()
+    assert "GET /ipxe?mac=52-54-00-12-34-56&arch=0 " in log.read_text()
 
 
 def test_the_menu_of_the_settings_and_the_address_of_the_settings_are_printed(tmp_path: Path) -> None:
