@@ -102,7 +102,10 @@ class PacketDropped:
 
 @dataclass(frozen=True, slots=True)
 class HttpServed:
-    """An HTTP request was answered. `kind` is seed, boot, health, phone or page; `server` is the address asked."""
+    """An HTTP request was answered. `kind` is seed, boot, health, phone or page; `server` is the address asked.
+
+    `size` is the bytes of the whole answer, 0 where it has none; of `sent_bytes` a client may not have taken the last.
+    """
 
     client: str
     method: str
@@ -112,6 +115,7 @@ class HttpServed:
     kind: str
     user_agent: str = ""
     server: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

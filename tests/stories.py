@@ -16,7 +16,7 @@ from pinetboot.config import Config, Dhcp, Http, Server, Tftp
 from pinetboot.events import DhcpHeard, Event, HttpServed, Outcome, PhonedHome, RootMounted, TransferEnded
 from pinetboot.events import TransferStarted as Started
 from pinetboot.fleet.inventory import Inventory
-from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.pi import Machine, Pi
 from pinetboot.services import Services
 
 SERVER = "192.168.1.10"
@@ -143,6 +143,21 @@ class Story:
         return DhcpHeard(pi.mac, kind, "eth0", answered, serial=serial, model=model)
 
 
+def pc(mac: str, address: str, files: Iterable[str], kind: str = "UEFI x64 PC") -> list[Told]:
+    """Tell the boot of a PC whose address is another server's: a file a second, over TFTP or by its URL's path."""
+    told: list[Told] = [
+        (0.0, DhcpHeard(mac, "DISCOVER", "eth0", SERVER, machine=kind)),
+        (0.5, DhcpHeard(mac, "REQUEST", "eth0", None, machine=kind, requested=address, server="192.168.1.1")),
+    ]
+    for at, name in enumerate(files, 1):
+        sizes = (1_500_000, 1_500_000)
+        if name.startswith("/"):
+            told.append((at, HttpServed(address, "GET", name, 200, *sizes[:1], "boot", size=sizes[0])))
+        else:
+            told.append((at, TransferEnded(address, 2000, SERVER, name, Outcome.SENT, *sizes, seconds=0.4)))
+    return told
+
+
 @dataclass
 class House:
     """Running servers that hear what is told here, over HTTP at `url`."""
@@ -162,9 +177,14 @@ class House:
             if serial is not None:
                 self.services.overview.boots.timeline.take(event, serial, began + at)
 
-    def has(self, pis: Iterable[Pi], generation: int = 1) -> None:
+    def tell_of_machine(self, story: Iterable[Told], ago_s: float) -> None:
+        """Tell a boot of a machine that is no Pi, which began so long ago."""
+        for at, event in story:
+            self.services._installing._seen._seen.take(event, time.time() - ago_s + at)
+
+    def has(self, pis: Iterable[Pi], generation: int = 1, machines: Iterable[Machine] = ()) -> None:
         """Have a fleet of these, all of them made."""
-        inventory = Inventory(tuple(pis))
+        inventory = Inventory(tuple(pis), tuple(machines))
         self.services.fleet.inventory = inventory
         self.services.fleet.generations = dict.fromkeys(inventory.by_serial, generation)
 

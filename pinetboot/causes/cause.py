@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One reason. `rule` is D01 to D47; `what`, `why` and `do` are one sentence each."""
+    """One reason. `rule` is D01 to D47, empty for machines that are no Pi; the others are one sentence each."""
 
     rule: str
     what: str

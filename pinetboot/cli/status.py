@@ -1,10 +1,11 @@
-"""`pinetboot status`: how far each Pi's boot is, as the running daemon tells it over HTTP."""
+"""`pinetboot status`: how far each Pi's and each machine's boot is, as the running daemon tells it over HTTP."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from pinetboot.cli.fleet_view import ago
 from pinetboot.errors import OperatorError
 from pinetboot.fleet.pi import parse_serial
 from pinetboot.net import http
+from pinetboot.net.addresses import format_mac, parse_mac
 from pinetboot.settings import Source
 
 _LIMIT_S = 10.0
@@ -29,7 +31,14 @@ _MOST_LINES = 40
 
 
 def status(
-    serial: Annotated[str, typer.Argument(help="One Pi, with its stages.", show_default="all Pis")] = "",
+    who: Annotated[
+        str,
+        typer.Argument(
+            help="One Pi by its serial, or one machine that is none by its MAC.",
+            metavar="[SERIAL|MAC]",
+            show_default="all of them",
+        ),
+    ] = "",
     *,
     as_json: flags.Json = False,
     alive: Annotated[bool, typer.Option("--alive", help="Ask for a sign of life alone, as health checks do.")] = False,
@@ -38,14 +47,11 @@ def status(
     ] = "",
     config: flags.Config = None,
 ) -> None:
-    """Show how far each Pi's boot is, and why one that stands still does.
+    """Show how far each boot is, and why one that stands still does: of the Pis, and of machines that are none.
 
-    It asks the running daemon over HTTP. Exit code 0: it answered. 1: it did not, or knows no such Pi.
+    It asks the running daemon over HTTP. Exit code 0: it answered. 1: it did not, or knows nobody by that name.
     """
-    try:
-        wanted = parse_serial(serial) if serial else ""
-    except ValueError as error:
-        raise OperatorError(str(error)) from None
+    wanted = _named(who)
     base = url.rstrip("/") or own(config)
     if alive:
         _ask_for_life(base)
@@ -60,14 +66,31 @@ def status(
         raise foreign(base) from None
 
 
+def _named(who: str) -> str:
+    """Read a serial, or a MAC. Raises OperatorError."""
+    try:
+        if ":" in who or "-" in who:
+            with suppress(ValueError):
+                return format_mac(parse_mac(who))
+        return parse_serial(who) if who else ""
+    except ValueError as error:
+        raise OperatorError(str(error), "A machine that is no Pi is named by its MAC, 52:54:00:12:34:56 say.") from None
+
+
 def _show(told: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if "pis" not in told:
-        _one(console, told)
-    elif told["pis"]:
+        (_one if "serial" in told else _machine)(console, told)
+        return
+    machines = told.get("machines") or []
+    if told["pis"]:
         _all(console, told["pis"])
     else:
         console.print("No Pi is in fleet.toml, and none was seen. Plug one in, or: pinetboot pi add SERIAL")
+    if machines:
+        console.print()
+        console.print(machine_table(machines))
+        _causes(console, machines)
 
 
 def own(config: Path | None) -> str:
@@ -95,18 +118,19 @@ def _ask_for_life(base: str) -> None:
         raise foreign(base)
 
 
-def _ask(base: str, serial: str) -> dict[str, Any]:
-    url = f"{base}/api/pis/{serial}" if serial else f"{base}/api/pis"
+def _ask(base: str, who: str) -> dict[str, Any]:
+    key = "mac" if ":" in who else "serial"
+    path = f"api/machines/{who}" if ":" in who else f"api/pis/{who}" if who else "api/pis"
     try:
-        code, body = loop.run(http.get(url, timeout_s=_LIMIT_S, user_agent=f"pinetboot/{__version__}"))
+        code, body = loop.run(http.get(f"{base}/{path}", timeout_s=_LIMIT_S, user_agent=f"pinetboot/{__version__}"))
     except OSError as error:
         raise unanswered(base, error) from None
-    if serial and code == 404 and body.startswith(serial.encode()):  # noqa: PLR2004 - HTTP
+    if who and code == 404 and body.startswith(who.encode()):  # noqa: PLR2004 - HTTP
         typer.echo(f"pinetboot: {body.decode(errors='replace').strip()}", err=True)
         raise typer.Exit(1)
     try:
         told = json.loads(body)
-        fits = isinstance(told["serial"], str) if serial else isinstance(told["pis"], list)
+        fits = isinstance(told[key], str) if who else isinstance(told["pis"], list)
     except (ValueError, KeyError, TypeError, RecursionError):
         fits = False
     if not fits:
@@ -144,15 +168,36 @@ def table(pis: Iterable[dict[str, Any]]) -> Table:
     return shown
 
 
+def machine_table(machines: Iterable[dict[str, Any]]) -> Table:
+    """Lay out machines that are no Pi as `/api/pis` tells them, a line each. Raises likewise."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("mac", "hostname", "machine", "boots", "address", "last seen", "files", "bytes", "stage", "state"):
+        shown.add_column(head)
+    for one in machines:
+        texts = [str(one.get(key) or "-") for key in ("mac", "hostname", "machine")]
+        texts += [str(one.get("installer") or one.get("boots") or "-"), str(one.get("address") or "-")]
+        texts += [_since(one.get("last")), str(one["files"]), f"{one['bytes']:,}", str(one.get("stage") or "-")]
+        shown.add_row(*(escape(text) for text in texts), _coloured(str(one.get("state"))))
+    return shown
+
+
 def _all(console: Console, pis: list[dict[str, Any]]) -> None:
     console.print(table(pis))
-    for pi in pis:
-        cause = (pi.get("boot") or {}).get("cause")
+    _causes(console, pis)
+
+
+def _causes(console: Console, shown: list[dict[str, Any]]) -> None:
+    for one in shown:
+        cause = (one.get("boot") or {}).get("cause")
         if cause:
-            console.print(
-                f"\n[bold]{escape(str(pi.get('hostname') or pi.get('serial')))}[/] stands at {pi.get('stage')}"
-            )
+            far = "came no further than" if one.get("state") == "quiet" else "stands at"
+            console.print(f"\n[bold]{escape(name(one))}[/] {far} {one.get('stage')}")
             _cause(console, cause)
+
+
+def name(one: dict[str, Any]) -> str:
+    """Say what to call a Pi, or a machine that is none."""
+    return str(one.get("hostname") or one.get("serial") or one["mac"])
 
 
 def _one(console: Console, pi: dict[str, Any]) -> None:
@@ -174,6 +219,24 @@ def _one(console: Console, pi: dict[str, Any]) -> None:
         console.print(f"{'log':<12} the last {len(lines[-_MOST_LINES:])} lines of its bootloader")
     for line in lines[-_MOST_LINES:]:
         console.print(f"  {escape(line['text'])}")
+
+
+def _machine(console: Console, one: dict[str, Any]) -> None:
+    for label in ("mac", "hostname", "machine", "address", "boots", "installer"):
+        console.print(f"{label:<12} {escape(str(one.get(label) or '-'))}")
+    console.print(f"{'state':<12} {_coloured(str(one.get('state')))}")
+    boot = one.get("boot")
+    if not boot:
+        return
+    _boot(console, boot)
+    files = boot["files"]
+    console.print(f"{'files':<12} {one['files']} sent, last seen {_since(one['last'])}")
+    for file in files:
+        size = f"{file['bytes']:,} bytes" if file["bytes"] else ""
+        console.print(f"  {file['at']:>7.1f} s  {file['by']:<4}  {file['result']:<8}  {escape(file['name'])}  {size}")
+    more = boot["more_files"]["files"]
+    if more:
+        console.print(f"  and {more} more")
 
 
 def _boot(console: Console, boot: dict[str, Any]) -> None:

@@ -5,12 +5,13 @@ Belongs here: the shape, so that the daemon's answers and the command line's are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pinetboot.boot.names import printable
-from pinetboot.observe.boot import Boot
+from pinetboot.observe.boot import Boot, Span
 from pinetboot.observe.evidence import Evidence
 from pinetboot.observe.files import File, own_name
 from pinetboot.observe.stages import STAGES
@@ -55,25 +56,30 @@ def boot_json(boot: Boot, offset: float = 0.0) -> dict[str, Any]:
         "number": boot.number,
         "generation": boot.generation,
         "rolled_back_to": boot.back_to,
-        "stages": [
-            {
-                "name": STAGES[stage],
-                "first": rfc3339(span.first + offset),
-                "last": rfc3339(span.last + offset),
-                "bytes": span.size,
-            }
-            for stage, span in sorted(boot.spans.items())
-        ],
+        "stages": stages_json(boot.spans, offset),
         "cause": boot.cause.to_json() if boot.cause else None,
         "warnings": [cause.to_json() for cause in boot.warnings],
     }
 
 
+def stages_json(spans: Mapping[int, Span], offset: float = 0.0) -> list[dict[str, Any]]:
+    """Show the stages that were reached, in their order."""
+    return [
+        {
+            "name": STAGES[stage],
+            "first": rfc3339(span.first + offset),
+            "last": rfc3339(span.last + offset),
+            "bytes": span.size,
+        }
+        for stage, span in sorted(spans.items())
+    ]
+
+
 def details_json(boot: Boot, serial: str) -> dict[str, Any]:
     """Show a boot's files, the first 200 one by one, and what tells why it stands; `at` is seconds since it began."""
-    files = [_file_json(file) for file in boot.files.all()]
+    files = [file_json(file) for file in boot.files.all()]
     files += [
-        _file_json(File(own_name(path, serial), boot.stage, max(0.0, began - boot.started), 0.0, size, 0, "running"))
+        file_json(File(own_name(path, serial), boot.stage, max(0.0, began - boot.started), 0.0, size, 0, "running"))
         for path, size, began in boot.evidence.running.values()
     ]
     looping = boot.stalled and boot.before is not None and boot.tried >= boot.stage
@@ -86,7 +92,8 @@ def details_json(boot: Boot, serial: str) -> dict[str, Any]:
     }
 
 
-def _file_json(file: File) -> dict[str, Any]:
+def file_json(file: File) -> dict[str, Any]:
+    """Show one file; `at` is seconds since its boot began."""
     return {
         "name": printable(file.name),
         "stage": STAGES[file.stage],

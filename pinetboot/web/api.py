@@ -1,4 +1,4 @@
-"""`/api/pis` and what is below it: every Pi and how far its boot is, for scripts (design 2.7). Nothing secret."""
+"""`/api/pis`, `/api/machines` and below: how far each boot is, for scripts (design 2.7). Nothing secret is told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from pinetboot.fleet.pi import parse_serial
+from pinetboot.net.addresses import format_mac, parse_mac
 from pinetboot.web.feed import encoded
 from pinetboot.web.live import FEED
 from pinetboot.web.sources import SOURCES
@@ -17,8 +18,9 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 async def all_pis(request: web.Request) -> web.Response:
     """Answer with all Pis, and with the machines that are none."""
-    machines = encoded(request.app[SOURCES].machines.shown())
-    return _json(f'{{"pis":[{",".join(await request.app[FEED].all())}],"machines":{machines}}}')
+    feed = request.app[FEED]
+    pis = await feed.all()
+    return _json(f'{{"pis":[{",".join(pis)}],"machines":[{",".join(feed.machines())}]}}')
 
 
 async def one_pi(request: web.Request) -> web.Response:
@@ -36,6 +38,19 @@ async def one_boot(request: web.Request) -> web.Response:
     shown = request.app[SOURCES].pis.boot(serial, int(request.match_info["number"]))
     if shown is None:
         raise web.HTTPNotFound(text=f"no such boot of {serial} is known; the last 20 are\n")
+    return _json(encoded(shown))
+
+
+async def one_machine(request: web.Request) -> web.Response:
+    """Answer with one machine that is no Pi and the files of its present boot, its MAC in any way to write it."""
+    try:
+        mac = format_mac(parse_mac(request.match_info["mac"]))
+    except ValueError:
+        raise web.HTTPNotFound(text="a MAC is six pairs of hex digits, 52:54:00:12:34:56 say\n") from None
+    seen = request.app[SOURCES].machines.seen
+    shown = seen.one(mac) if seen else None
+    if shown is None:
+        raise web.HTTPNotFound(text=f"{mac} is no machine of fleet.toml, and was never seen to boot\n")
     return _json(encoded(shown))
 
 

@@ -1,4 +1,4 @@
-"""Every Pi as JSON, encoded once for everyone who asks, and who is to be told when one has changed.
+"""Every Pi, and every machine that is none, as JSON, encoded once for all who ask, and who is told what changed.
 
 Belongs here: the encoded texts, when to look for changes, and what each listener was not told yet. How it goes over the
 wire is `live`'s. Nothing is done while nobody listens or asks: changes are looked for, nobody announces them.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Final
 
-from pinetboot.web.sources import Pis
+from pinetboot.web.sources import Others, Pis, Shown
 
 MOST_LISTENERS: Final = 64
 LOOK_S: Final = 0.25
@@ -25,7 +25,7 @@ _TURN_S: Final = 0.002
 
 
 class Listener:
-    """One who is told of changes. What it was not told yet is kept by serial alone, so a slow one costs no room.
+    """One who is told of changes. What it was not told yet is kept by name alone, so a slow one costs no room.
 
     `cut` breaks off its connection: it is called when the server stops and this one takes too long.
     """
@@ -37,13 +37,13 @@ class Listener:
         self._untold: dict[str, None] = {}
         self._wake = asyncio.Event()
 
-    def changed(self, serial: str) -> None:
-        """A Pi has changed; how it is then, it is told when there is time."""
-        self._untold[serial] = None
+    def changed(self, name: str) -> None:
+        """A Pi or a machine has changed; how it is then, it is told when there is time."""
+        self._untold[name] = None
         self._wake.set()
 
     def take(self) -> list[str]:
-        """Give the serials of those that changed, and count them as told."""
+        """Give the serials and MACs of those that changed, and count them as told."""
         untold = list(self._untold)
         self._untold.clear()
         if not self.closed:
@@ -65,10 +65,11 @@ class Listener:
 
 
 class Feed:
-    """Encodes Pis and knows the listeners. All of it belongs to one running loop."""
+    """Encodes Pis, by serial, and `machines`, by MAC; knows the listeners. All of it belongs to one running loop."""
 
-    def __init__(self, pis: Pis) -> None:
+    def __init__(self, pis: Pis, machines: Others | None = None) -> None:
         self._pis = pis
+        self._machines = machines
         self._listeners: set[Listener] = set()
         self._texts: dict[str, tuple[Hashable, str]] = {}
         self._lock = asyncio.Lock()
@@ -80,9 +81,14 @@ class Feed:
         await self._look()
         return [self._texts[serial][1] for serial in self._pis.serials() if serial in self._texts]
 
-    def text(self, serial: str) -> str | None:
-        """Give a Pi as it was at the last look; None for one that is not known any more."""
-        kept = self._texts.get(serial)
+    def machines(self) -> list[str]:
+        """Give every machine that is no Pi as it was at the last look, in the order to show."""
+        macs = self._machines.macs() if self._machines else ()
+        return [self._texts[mac][1] for mac in macs if mac in self._texts]
+
+    def text(self, name: str) -> str | None:
+        """Give a Pi or a machine as it was at the last look; None for one that is not known any more."""
+        kept = self._texts.get(name)
         return kept[1] if kept else None
 
     def listen(self, cut: Callable[[], None]) -> Listener | None:
@@ -123,32 +129,38 @@ class Feed:
         async with self._lock:
             spent = 0.0
             began = loop.time()
-            serials = self._pis.serials()
-            for serial in serials:
-                self._look_at(serial)
+            every = self._every()
+            for name, shown in every.items():
+                self._look_at(name, shown)
                 turn = loop.time() - began
                 if turn > _TURN_S:
                     spent += turn
                     await asyncio.sleep(0)
                     began = loop.time()
-            for serial in self._texts.keys() - set(serials):
-                del self._texts[serial]
-                self._tell(serial)
+            for name in self._texts.keys() - every.keys():
+                del self._texts[name]
+                self._tell(name)
             return spent + loop.time() - began
 
-    def _look_at(self, serial: str) -> None:
-        mark = self._pis.mark(serial)
-        kept = self._texts.get(serial)
+    def _every(self) -> dict[str, Shown]:
+        every: dict[str, Shown] = dict.fromkeys(self._pis.serials(), self._pis)
+        if self._machines is not None:
+            every |= dict.fromkeys(self._machines.macs(), self._machines)
+        return every
+
+    def _look_at(self, name: str, shown: Shown) -> None:
+        mark = shown.mark(name)
+        kept = self._texts.get(name)
         if kept is not None and kept[0] == mark:
             return
-        text = encoded(self._pis.shown(serial))
-        self._texts[serial] = (mark, text)
+        text = encoded(shown.shown(name))
+        self._texts[name] = (mark, text)
         if kept is None or kept[1] != text:
-            self._tell(serial)
+            self._tell(name)
 
-    def _tell(self, serial: str) -> None:
+    def _tell(self, name: str) -> None:
         for listener in self._listeners:
-            listener.changed(serial)
+            listener.changed(name)
 
 
 def encoded(shown: object) -> str:

@@ -1,8 +1,9 @@
 """`/api/events`: how every Pi is, and then each one that changes, as server-sent events (HTML standard, section 9.2).
 
 Belongs here: the stream of one listener. `pis` is the whole state, which comes first, also to one that comes back:
-so nothing is missed, and `Last-Event-ID` is not needed. `pi` is one that changed, `gone` one that is known no more, and
-`beat` comes whenever nothing else did for a while, so that both ends notice a connection that is dead.
+so nothing is missed, and `Last-Event-ID` is not needed. `pi` is one that changed, `gone` one that is known no more;
+`machine` and `machine-gone` are the same of machines that are no Pi. `beat` comes whenever nothing else did for a
+while, so that both ends notice a connection that is dead.
 """
 
 from __future__ import annotations
@@ -56,13 +57,14 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def _stream(request: web.Request, response: web.StreamResponse, feed: Feed, listener: Listener) -> None:
     texts = await feed.all()
     listener.take()
-    start = f'{{"version":{encoded(__version__)},"now":{encoded(_now())},"pis":[{",".join(texts)}]}}'
+    every = f'"pis":[{",".join(texts)}],"machines":[{",".join(feed.machines())}]'
+    start = f'{{"version":{encoded(__version__)},"now":{encoded(_now())},{every}}}'
     await _send(response, listener, f"retry: {_AGAIN_MS}\n{_event('pis', start)}")
     loop = asyncio.get_running_loop()
     said = loop.time()
     while not listener.closed and request.transport is not None and not request.transport.is_closing():
         await listener.wait(_LOOK_S)
-        news = [_news(feed, serial) for serial in listener.take()]
+        news = [_news(feed, name) for name in listener.take()]
         if not news and loop.time() - said >= _BEAT_S:
             news = [": keep-alive\n", _event("beat", encoded({"now": _now()}))]
         if news:
@@ -70,9 +72,11 @@ async def _stream(request: web.Request, response: web.StreamResponse, feed: Feed
             said = loop.time()
 
 
-def _news(feed: Feed, serial: str) -> str:
-    text = feed.text(serial)
-    return _event("gone", encoded({"serial": serial})) if text is None else _event("pi", text)
+def _news(feed: Feed, name: str) -> str:
+    text = feed.text(name)
+    if ":" in name:  # a MAC
+        return _event("machine-gone", encoded({"mac": name})) if text is None else _event("machine", text)
+    return _event("gone", encoded({"serial": name})) if text is None else _event("pi", text)
 
 
 def _event(name: str, data: str) -> str:

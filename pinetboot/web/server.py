@@ -31,7 +31,7 @@ class HttpServer:
         self._sites: dict[socket.socket, web.SockSite] = {}
         app = web.Application(middlewares=[_told])
         app[SOURCES] = sources
-        app[live.FEED] = self._feed = Feed(sources.pis)
+        app[live.FEED] = self._feed = Feed(sources.pis, sources.machines.seen)
         app[dashboard.PAGES] = dashboard.load()
         for name in cloudinit.SEED_FILES:
             app.router.add_get(f"/{name}", seed.get)
@@ -47,6 +47,7 @@ class HttpServer:
         app.router.add_get("/api/pis", api.all_pis)
         app.router.add_get("/api/pis/{serial}", api.one_pi)
         app.router.add_get(r"/api/pis/{serial}/boots/{number:\d{1,18}}", api.one_boot)
+        app.router.add_get("/api/machines/{mac}", api.one_machine)
         app.router.add_get("/api/events", live.events, allow_head=False)
         app.router.add_post("/phone/{serial}", phone.post)
         app.router.add_get("/healthz", health.healthz)
@@ -83,12 +84,14 @@ class HttpServer:
 @web.middleware
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn faults into one sentence for the client, and every answer into an event."""
-    status = 500
-    sent = 0
+    status, sent, size = 500, 0, 0
+    kind, client = _kind(request.path), seed.client_of(request)
+    if kind == "boot":
+        request.app[SOURCES].machines.starts(client, request.path)
     try:
         response = await handler(request)
         status = response.status
-        sent = 0 if request.method == "HEAD" else response.content_length or 0
+        size = 0 if request.method == "HEAD" else response.content_length or 0
     except web.HTTPException as answer:
         status = answer.status
         raise
@@ -97,17 +100,17 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception as error:
         # A fault of ours over a seed may have its text in it.
-        what = type(error).__name__ if _kind(request.path) == "seed" else f"{type(error).__name__}: {error}"
+        what = type(error).__name__ if kind == "seed" else f"{type(error).__name__}: {error}"
         raise web.HTTPInternalServerError(text=f"{what}\n") from error
     else:
         return response
     finally:
         agent = request.headers.get("User-Agent", "")
-        client, (server, _) = seed.client_of(request), seed.asked_at(request)
+        server, _ = seed.asked_at(request)
         # What a client got of a large file that it did not take to the end counts as well.
-        sent = request.get(boot.SENT, sent)
+        sent = request.get(boot.SENT, size)
         request.app[SOURCES].sink(
-            HttpServed(client, request.method, request.path, status, sent, _kind(request.path), agent, server)
+            HttpServed(client, request.method, request.path, status, sent, kind, agent, server, size)
         )
 
 

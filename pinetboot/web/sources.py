@@ -12,6 +12,7 @@ from aiohttp import web
 from pinetboot.boot.resolver import BootTree
 from pinetboot.events import Sink
 from pinetboot.fleet.pi import Machine, Pi
+from pinetboot.fleet.starting import Start
 from pinetboot.installer.release import Installer
 from pinetboot.threads import Pool
 
@@ -52,7 +53,17 @@ class Seeds:
         return self.serial_of(address)
 
 
-class Pis(Protocol):
+class Shown(Protocol):
+    """What is told of each Pi, or of each machine that is none, by its serial or MAC. It answers from memory."""
+
+    def shown(self, name: str, /) -> dict[str, Any]:
+        """Show it and its latest boot."""
+
+    def mark(self, name: str, /) -> Hashable:
+        """Give what is another value as soon as shown() would show something else; it costs less."""
+
+
+class Pis(Shown, Protocol):
     """What is told of Pis to everyone, in the shape of design 2.7. All of it answers from memory."""
 
     def serials(self) -> list[str]:
@@ -61,17 +72,21 @@ class Pis(Protocol):
     def knows(self, serial: str, /) -> bool:
         """Whether there is anything to tell of a Pi."""
 
-    def shown(self, serial: str, /) -> dict[str, Any]:
-        """Show a Pi and its latest boot."""
-
-    def mark(self, serial: str, /) -> Hashable:
-        """Give what is another value as soon as shown() would show something else; it costs less."""
-
     def one(self, serial: str, /) -> dict[str, Any] | None:
         """Show a Pi with the files of its latest boot, and its past boots; None for one that nobody knows."""
 
     def boot(self, serial: str, number: int, /) -> dict[str, Any] | None:
         """Show one boot with its files; None where it is not known."""
+
+
+class Others(Shown, Protocol):
+    """What is told of machines that are no Pi to everyone. All of it answers from memory."""
+
+    def macs(self) -> list[str]:
+        """Every machine, in the order to show."""
+
+    def one(self, mac: str, /) -> dict[str, Any] | None:
+        """Show one with the files of its present boot; None for one that nobody knows."""
 
 
 async def _no_mac(_address: str) -> str:
@@ -81,19 +96,22 @@ async def _no_mac(_address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Machines that are no Pi. All but `installers`, which is called in a thread, answers without the storage.
+    """Machines that are no Pi. `installers` and `start` are called in threads; all else answers without the storage.
 
     `of` finds one of fleet.toml by its MAC, `mac_at` the MAC that the kernel has for an address, empty for none.
-    `loader` names the boot loader of an architecture, `preseeds` is the folder of preseeds. `shown`
-    shows all of them, with how far each came.
+    `start` says of the MAC of one of fleet.toml's Pis what any firmware would start of its boot tree. `loader` names
+    the boot loader of an architecture, `preseeds` is the folder of preseeds. `seen` tells how far each came, None where
+    nobody looks; `starts` is given the client and the path of each request of HTTP boot as it begins.
     """
 
     of: Callable[[str], Machine | None] = lambda _: None
     mac_at: Callable[[str], Awaitable[str]] = _no_mac
     installers: Callable[[], list[Installer]] = list
+    start: Callable[[str], tuple[Pi, Start] | None] = lambda _: None
     loader: Callable[[int], str] = lambda _: ""
     preseeds: Path = Path("/nonexistent")
-    shown: Callable[[], list[dict[str, Any]]] = list
+    seen: Others | None = None
+    starts: Callable[[str, str], None] = lambda _, __: None
 
 
 @dataclass(frozen=True, slots=True)

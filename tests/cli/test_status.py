@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from pcs import LOADER, MAC, daemon_with_dhcp, discover
 from rawtftp import TransferFailed, fetch
 from support import Daemon, free_port, wait_until
 from webfiles import serving
@@ -129,8 +131,11 @@ def test_settings_by_which_nobody_can_be_asked_are_said(tmp_path: Path, text: st
     assert told in pinetboot("status", "--config", str(path), code=2)
 
 
-def test_a_serial_that_is_none_is_said() -> None:
-    assert "is no serial" in pinetboot("status", "node-1", code=2)
+def test_a_serial_or_a_mac_that_is_none_is_said() -> None:
+    for name in ("node-1", "52:54:00:12:34"):
+        said = pinetboot("status", name, code=2)
+        assert "is no serial" in said
+        assert "named by its MAC" in said
 
 
 def test_what_is_no_pinetboot_is_said() -> None:
@@ -138,7 +143,10 @@ def test_what_is_no_pinetboot_is_said() -> None:
         for body in (b"<html>", b"[]", b'{"pis": 1}', b'{"pis": [1]}', b'{"pis": [{"boot": {"started": 1}}]}'):
             web.files["api/pis"] = body
             assert "is no pinetboot of this version" in pinetboot("status", "--url", web.url(""), code=1)
-        assert "is no pinetboot of this version" in pinetboot("status", SERIAL, "--url", web.url(""), code=1)
+        for name in (SERIAL, MAC):
+            assert "is no pinetboot of this version" in pinetboot("status", name, "--url", web.url(""), code=1)
+        web.files[f"api/machines/{MAC}"] = b'{"mac": "x", "boot": {"started": 1}}'
+        assert "is no pinetboot of this version" in pinetboot("status", MAC, "--url", web.url(""), code=1)
 
 
 def test_what_is_worth_knowing_and_what_a_bootloader_says_is_shown(serve: Serve) -> None:
@@ -152,3 +160,52 @@ def test_what_is_worth_knowing_and_what_a_bootloader_says_is_shown(serve: Serve)
         bootloader.sendto(f"boot serial {SERIAL} [red]\nNETBOOT init failed\n".encode(), ("127.0.0.1", port))
     assert wait_until(lambda: "NETBOOT init failed" in pinetboot("status", SERIAL, *settings(daemon)))
     assert f"boot serial {SERIAL} [red]" in pinetboot("status", SERIAL, *settings(daemon))
+
+
+def test_machines_that_are_no_pi_are_shown_below_the_pis_and_one_by_its_mac(tmp_path: Path) -> None:
+    daemon, dhcp_port = daemon_with_dhcp(tmp_path / "daemon")
+    daemon.start()
+    try:
+        assert "mac" not in pinetboot("status", *settings(daemon))
+        assert f"{MAC} is no machine of fleet.toml" in pinetboot("status", MAC, *settings(daemon), code=1)
+        (daemon.data / "fleet.toml").write_text('[[machine]]\nmac = "52:54:00:aa:aa:aa"\nboot = "local"\n')
+        discover(daemon, dhcp_port)
+        fetch(daemon.tftp_port, LOADER)
+        assert wait_until(lambda: len(asked(daemon)["machines"]) == 2)
+        shown = pinetboot("status", *settings(daemon)).splitlines()
+        assert shown[0].startswith("No Pi is in fleet.toml")
+        (head, *lines) = shown[2:]
+        assert head.split()[:3] == ["mac", "hostname", "machine"]
+        assert [line.split()[0] for line in lines] == ["52:54:00:aa:aa:aa", MAC]
+        assert lines[0].split()[-3:] == ["0", "-", "unseen"]
+        assert lines[1].split()[1:] == (
+            ["-", "UEFI", "x64", "PC", "-", "127.0.0.1", "just", "now", "1", "5,000", "firmware", "booting"]
+        )
+        assert json.loads(pinetboot("status", "--json", *settings(daemon))) == asked(daemon)
+        one = pinetboot("status", MAC.replace(":", "-").upper(), *settings(daemon))
+        assert re.search(r"^machine +UEFI x64 PC$", one, re.MULTILINE)
+        assert re.search(r"^  firmware +\d+\.\d to +\d+\.\d s  5,000 bytes$", one, re.MULTILINE)
+        assert re.search(rf"^ +\d+\.\d s  tftp  ok        {LOADER}  5,000 bytes$", one, re.MULTILINE)
+        assert json.loads(pinetboot("status", MAC, "--json", *settings(daemon)))["boot"]["files"]
+    finally:
+        daemon.stop()
+
+
+def test_why_a_machine_came_no_further_is_told() -> None:
+    cause = {"rule": "", "what": "it fetched [a] alone", "why": "Secure Boot", "do": "Switch it off."}
+    at = "2026-01-01T00:00:00+00:00"
+    stage = {"name": "seen", "first": at, "last": at, "bytes": 0}
+    boot = {"started": at, "bytes": 0, "stages": [stage], "cause": cause, "files": []}
+    machine = {"mac": MAC, "state": "stalled", "stage": "seen", "files": 0, "bytes": 0, "last": at}
+    machine["boot"] = boot | {"more_files": {"files": 9, "bytes": 7}}
+    with serving() as web:
+        web.files["api/pis"] = json.dumps({"pis": [], "machines": [machine]}).encode()
+        web.files[f"api/machines/{MAC}"] = json.dumps(machine).encode()
+        for arguments in ((), (MAC,)):
+            shown = pinetboot("status", *arguments, "--url", web.url(""))
+            assert "it fetched [a] alone\n" in shown
+            assert "Switch it off." in shown
+        assert "and 9 more" in shown
+        assert f"{MAC} stands at seen" in pinetboot("status", "--url", web.url(""))
+        web.files["api/pis"] = json.dumps({"pis": [], "machines": [machine | {"state": "quiet"}]}).encode()
+        assert f"{MAC} came no further than seen" in pinetboot("status", "--url", web.url(""))

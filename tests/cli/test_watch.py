@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pcs import LOADER, MAC, daemon_with_dhcp, discover
 from rawtftp import TransferFailed, fetch
 from support import Daemon, wait_until
 from webfiles import serving
@@ -72,9 +73,33 @@ def test_lines_where_nobody_sees_a_table(serve: Serve, tmp_path: Path) -> None:
         assert wait_until(lambda: re.search(rf"^\d\d:\d\d:\d\d {SERIAL} booting at firmware, 0 bytes", out.read_text()))
 
 
+def test_machines_that_are_no_pi_are_followed_as_well(tmp_path: Path) -> None:
+    daemon, dhcp_port = daemon_with_dhcp(tmp_path / "daemon")
+    daemon.start()
+    lines, out = tmp_path / "lines", tmp_path / "out"
+    other = "52:54:00:aa:aa:aa"
+    try:
+        with (
+            watching(out, "--json", "--config", str(daemon.settings)),
+            watching(lines, "--config", str(daemon.settings)),
+        ):
+            discover(daemon, dhcp_port)
+            fetch(daemon.tftp_port, LOADER)
+            assert wait_until(lambda: [pi["stage"] for pi in pis(out) if pi.get("mac") == MAC][-1:] == ["firmware"])
+            assert wait_until(lambda: f"{MAC} booting at firmware, 5,000 bytes" in lines.read_text())
+            (daemon.data / "fleet.toml").write_text(f'[[machine]]\nmac = "{other}"\n')
+            assert wait_until(lambda: other in out.read_text())
+            (daemon.data / "fleet.toml").write_text("")
+            assert wait_until(lambda: {"mac": other, "gone": True} in pis(out))
+            assert wait_until(lambda: f"{other} is known no more" in lines.read_text())
+    finally:
+        daemon.stop()
+
+
 def test_a_table_on_a_terminal(serve: Serve) -> None:
     daemon = serve()
     ask(daemon, SERIAL)
+    (daemon.data / "fleet.toml").write_text(f'[[machine]]\nmac = "{MAC}"\nhostname = "nuc"\n')
     ours, its = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "160", "LINES": "20"}
     command = [sys.executable, "-m", "pinetboot", "watch", "--config", str(daemon.settings)]
@@ -91,6 +116,7 @@ def test_a_table_on_a_terminal(serve: Serve) -> None:
     try:
         assert wait_until(lambda: has(b"booting") and has(SERIAL.encode()))
         assert b"1 Pi at http://127.0.0.1" in shown
+        assert wait_until(lambda: has(b"1 machine beside the Pis: 1 unseen") and has(b"nuc"))
         ask(daemon, OTHER)
         assert wait_until(lambda: has(b"2 Pis at ") and has(OTHER.encode()))
         daemon.stop()

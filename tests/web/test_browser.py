@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 from browsers import chromium, opened
 from playwright.async_api import Browser, Page, expect
-from stories import House, Someone, Story, house
+from stories import House, Someone, Story, house, pc
 
 from pinetboot.events import PhonedHome, TransferEnded
-from pinetboot.fleet.pi import Pi
+from pinetboot.fleet.pi import Machine, Pi
 
 GOOD, BAD, BUSY, NEVER, STRANGER = "5b154510", "5b154511", "5b154512", "5b154513", "da591740"
 ADDRESSES = {GOOD: "192.168.1.51", BAD: "192.168.1.52", BUSY: "192.168.1.53", STRANGER: "192.168.1.77"}
@@ -28,6 +28,8 @@ FLEET = [
     Pi(serial=BUSY, hostname="node-10", image="k3s"),
     Pi(serial=NEVER, image="raspios-lite"),
 ]
+PC, BOARD, LAPTOP = "52:54:00:12:34:56", "52:54:00:aa:aa:aa", "52:54:00:bb:bb:bb"
+KERNEL, INITRD = (f"/installers/debian-12/amd64/{name}" for name in ("linux", "initrd.gz"))
 AXE = os.environ.get("PINETBOOT_AXE", "")
 
 
@@ -57,6 +59,17 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
         async with asyncio.timeout(5):
             while made.services.overview.shown(BAD)["state"] != "stalled":  # noqa: ASYNC110 - it is looked at, not told
                 await asyncio.sleep(0.05)
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def mixed(tmp_path: Path) -> AsyncIterator[House]:
+    """Have a Pi, and machines that are none: at its kernel, one that stands still, and one that was never seen."""
+    async with house(tmp_path) as made:
+        made.has(FLEET[:1], machines=[Machine(mac=PC, boot="menu", hostname="nuc"), Machine(mac=BOARD, boot="local")])
+        made.tell(story(GOOD, seed=1).told(), 4000)
+        made.tell_of_machine(pc(PC, "192.168.1.60", ["bootx64.efi", "grubx64.efi", "grub/grub.cfg", KERNEL]), 8)
+        made.tell_of_machine(pc(LAPTOP, "192.168.1.61", ["bootx64.efi", "grubx64.efi"]), 90)
         yield made
 
 
@@ -210,6 +223,62 @@ async def test_a_stranger_comes_with_the_line_that_adds_it(browser: Browser, pla
         await expect(page.get_by_role("region", name="Not in the fleet").locator("code")).to_have_text(line)
 
 
+async def test_machines_that_are_no_pi_stand_below_the_pis_and_one_is_a_page(browser: Browser, mixed: House) -> None:
+    async with opened(browser) as page:
+        await page.goto(mixed.url)
+        section = page.get_by_role("region", name="Machines")
+        rows = section.get_by_role("listitem")
+        await expect(rows.locator(".name a")).to_have_text(["nuc", BOARD, LAPTOP])
+        nuc, board, laptop = (rows.nth(place) for place in range(3))
+        for text in ("Booting", PC, "UEFI x64 PC", "kernel", "debian-12", "192.168.1.60", "s ago", "4 files, 6.0 MB"):
+            await expect(nuc).to_contain_text(text)
+        await expect(nuc.get_by_role("img", name="stage 3 of 5, kernel")).to_be_visible()
+        for text in ("Not seen", "local", "never"):
+            await expect(board).to_contain_text(text)
+        await expect(laptop).to_contain_text("not in fleet.toml")
+        await expect(laptop).to_contain_text("Stalled at firmware: it fetched grubx64.efi, and asked for no menu here")
+        await expect(page).to_have_title("(1 stalled) All Pis · pinetboot")
+        await laptop.get_by_role("link").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name=LAPTOP)).to_be_focused()
+        stall = page.get_by_role("region", name="Stalled at firmware")
+        await expect(stall).to_contain_text("192.168.1.1, which gave the address, for its menu")
+        await expect(page.locator(".file-name")).to_have_text(["bootx64.efi", "grubx64.efi"])
+        await expect(page.locator(".file").last).to_contain_text("1.5 MB · 400 ms · 3.8 MB/s · TFTP")
+        await expect(page.locator(".legend b")).to_have_text(["seen", "firmware", "kernel", "linux", "seed"])
+        await expect(page.locator(".band")).to_have_text(["seen", "firmware"])
+
+
+async def test_machines_are_seen_live_from_the_first_on(browser: Browser, place: House) -> None:
+    async with opened(browser, forgiven="404") as page:
+        await page.goto(place.url)
+        await expect(names(page)).to_have_count(5)
+        section = page.get_by_role("region", name="Machines")
+        await expect(section).to_be_hidden()
+        place.tell_of_machine(pc(PC, "192.168.1.60", ["bootx64.efi"]), 2)
+        await expect(section.get_by_role("listitem")).to_contain_text("1 file, 1.5 MB")
+        place.tell_of_machine(pc(PC, "192.168.1.60", [KERNEL, INITRD])[2:], 1)
+        await expect(section.get_by_role("listitem")).to_contain_text("kernel")
+        await section.get_by_role("link").click()
+        await expect(page.locator(".file")).to_have_count(3)
+        await expect(page.locator(".file", has_text="initrd.gz")).to_contain_text("HTTP")
+        place.tell_of_machine(pc(PC, "192.168.1.60", ["/preseed.late"])[2:], 1)
+        await expect(page.locator(".file")).to_have_count(4)
+        place.has(FLEET, machines=[Machine(mac=BOARD)])
+        await page.goto(f"{place.url}#/machine/{BOARD}")
+        await expect(page.get_by_text("No boot of it was seen yet.")).to_be_visible()
+        await page.goto(f"{place.url}#/machine/02:00:00:00:00:00")
+        await expect(page.locator(".fault")).to_contain_text("never seen to boot")
+
+
+@pytest.mark.parametrize("route", ["#/", f"#/machine/{LAPTOP}"])
+async def test_machines_fit_on_a_phone(browser: Browser, mixed: House, route: str) -> None:
+    async with opened(browser, width=360, height=740) as page:
+        await page.goto(f"{mixed.url}{route}")
+        await expect(page.locator(".machines .name a, .file").first).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+
+
 async def test_a_daemon_that_is_away_is_said_and_comes_back(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, forgiven="net::ERR") as page:
         async with house(tmp_path) as made:
@@ -322,5 +391,19 @@ if AXE:  # axe.min.js of the npm package axe-core, which is no part of this proj
                 await page.evaluate(script)
                 found = await page.evaluate("axe.run()")
                 assert "color-contrast" in {rule["id"] for rule in found["passes"]}
+                faults = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]]
+                assert faults == [], route
+
+    @pytest.mark.parametrize("system", ["light", "dark"])
+    async def test_axe_finds_no_fault_with_machines(
+        browser: Browser, mixed: House, system: Literal["light", "dark"]
+    ) -> None:
+        script = await asyncio.to_thread(Path(AXE).read_text)
+        for route, there in (("#/", ".machines .why"), (f"#/machine/{LAPTOP}", ".file"), (f"#/machine/{BOARD}", "h1")):
+            async with opened(browser, system, bypass_csp=True) as page:
+                await page.goto(f"{mixed.url}{route}")
+                await expect(page.locator(there).last).to_be_visible()
+                await page.evaluate(script)
+                found = await page.evaluate("axe.run()")
                 faults = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]]
                 assert faults == [], route

@@ -1,5 +1,6 @@
 // Puts the pages together: which one the address names, the connection, the colours, and what is said aloud.
 
+import { MachinePage } from "./machine.js";
 import { Overview } from "./overview.js";
 import { mark, say } from "./parts.js";
 import { PiPage } from "./pi.js";
@@ -12,13 +13,17 @@ const main = $("main");
 let page = null;
 let scrolled = 0; // how far down the list of all Pis was
 
-const ROUTE = /^#\/pi\/([0-9a-f]{8})(?:\/boot\/(\d{1,9}))?$/;
+const PI = /^#\/pi\/([0-9a-f]{8})(?:\/boot\/(\d{1,9}))?$/;
+const MACHINE = /^#\/machine\/((?:[0-9a-f]{2}:){5}[0-9a-f]{2})$/;
 
 function route(event) {
-  const found = ROUTE.exec(location.hash);
+  const pi = PI.exec(location.hash);
+  const machine = MACHINE.exec(location.hash);
+  const found = pi ?? machine;
   if (page instanceof Overview) scrolled = page.leftAt ?? scrollY;
   page?.close();
-  page = found ? new PiPage(store, main, found[1], found[2] ? Number(found[2]) : null) : new Overview(store, main);
+  if (pi) page = new PiPage(store, main, pi[1], pi[2] ? Number(pi[2]) : null);
+  else page = machine ? new MachinePage(store, main, machine[1]) : new Overview(store, main);
   mark(main, "class", found ? "one" : "all");
   title();
   if (!event) return;
@@ -27,7 +32,7 @@ function route(event) {
 }
 
 function title() {
-  const stalled = [...store.pis.values()].filter((pi) => pi.state === "stalled").length;
+  const stalled = [...store.pis.values(), ...store.machines.values()].filter((one) => one.state === "stalled").length;
   document.title = `${stalled ? `(${stalled} stalled) ` : ""}${page.title} · pinetboot`;
 }
 
@@ -39,8 +44,8 @@ let speaking = 0;
 
 function notice(serials) {
   const first = states.size === 0;
-  for (const serial of serials ?? store.pis.keys()) {
-    const pi = store.pis.get(serial);
+  for (const serial of serials ?? [...store.pis.keys(), ...store.machines.keys()]) {
+    const pi = store.pis.get(serial) ?? store.machines.get(serial);
     if (!pi) states.delete(serial);
     else if (states.get(serial) !== pi.state) {
       if (!first && pi.state !== "booting") moved.set(serial, pi);
@@ -51,12 +56,10 @@ function notice(serials) {
 }
 
 function speak() {
-  const of = (state) => [...moved.values()].filter((pi) => pi.state === state);
-  const some = (pis) => (pis.length <= 3 ? pis.map(nameOf).join(", ") : count(pis.length, "Pi"));
   const words = [];
-  for (const [state, word] of [["stalled", "stalled"], ["online", "online"]]) {
-    const pis = of(state);
-    if (pis.length) words.push(`${some(pis)} ${word}`);
+  for (const [state, kind, key] of [["stalled", "Pi", "serial"], ["stalled", "machine", "machine"], ["online", "Pi", "serial"]]) {
+    const some = [...moved.values()].filter((one) => one.state === state && key in one);
+    if (some.length) words.push(`${some.length <= 3 ? some.map(nameOf).join(", ") : count(some.length, kind)} ${state}`);
   }
   moved.clear();
   if (words.length) $("said").textContent = `${words.join("; ")}.`;

@@ -1,7 +1,8 @@
 // All Pis at a glance: counts, filter, order, those that are in no fleet, and a row for each.
 
-import { badge, command, h, mark, say, setBadge, setStageBar, stageBar } from "./parts.js";
-import { addLine, ago, collator, count, imageOf, nameOf, seconds, took } from "./words.js";
+import { Machines } from "./machines.js";
+import { bootRow, cellsOf, command, h, headOf, mark, say, setBadge, setStageBar } from "./parts.js";
+import { addLine, ago, collator, count, imageOf, nameOf, seconds, STAGES, took } from "./words.js";
 
 const RANK = { stalled: 0, booting: 1, online: 2, unseen: 3 };
 const STRANGERS = 3; // shown before somebody asks for all
@@ -25,38 +26,11 @@ const COUNTS = [
 ];
 const chosen = { state: "all", order: "state", search: "" }; // outlives a look at one Pi
 
-const field = (name, label) => h("span", { class: `field ${name}` }, h("span", { class: "label" }, label), h("b"));
-
+const LABELS = ["Image", "Address", "Last boot", "Took"];
 let pattern = null;
 function row(serial) {
-  pattern ??= h(
-    "li",
-    { class: "pi" },
-    badge(),
-    h("span", { class: "name" }, h("a", {}), h("small")),
-    h("span", { class: "stage" }, stageBar(), h("span", { class: "at" })),
-    field("image", "Image"),
-    field("address", "Address"),
-    field("last", "Last boot"),
-    field("took", "Took"),
-    h("p", { class: "why", hidden: true }),
-  );
-  const element = pattern.cloneNode(true);
-  const find = (selector) => element.querySelector(selector);
-  find("a").href = `#/pi/${serial}`;
-  return {
-    element,
-    badge: find(".badge"),
-    name: find("a"),
-    detail: find("small"),
-    bar: find(".bar"),
-    at: find(".at"),
-    image: find(".image b"),
-    address: find(".address b"),
-    last: find(".last b"),
-    took: find(".took b"),
-    why: find(".why"),
-  };
+  pattern ??= bootRow(LABELS, STAGES);
+  return cellsOf(pattern.cloneNode(true), `#/pi/${serial}`);
 }
 
 function fill(one, pi) {
@@ -130,7 +104,6 @@ export class Overview {
     order.append(...Object.entries(ORDERS).map(([key, [label]]) => h("option", { value: key }, label)));
     order.value = chosen.order;
     order.addEventListener("change", () => this.#choose({ order: order.value }));
-    const heads = ["State", "Name", "Stage", "Image", "Address", "Last boot", "Took"];
     this.#parts = {
       counts,
       search,
@@ -143,8 +116,9 @@ export class Overview {
         h("label", { class: "order" }, h("span", {}, "Order"), order),
       ),
       list: h("ul", { class: "pis", role: "list" }),
-      head: h("div", { class: "head", "aria-hidden": "true" }, ...heads.map((text) => h("span", {}, text))),
+      head: headOf(LABELS),
       empty: h("section", { class: "card empty", hidden: true }),
+      machines: new Machines(this.#store),
     };
     const parts = this.#parts;
     parts.group = h(
@@ -161,11 +135,13 @@ export class Overview {
       parts.empty,
       parts.head,
       parts.list,
+      parts.machines.element,
     );
   }
 
-  // serials: those that changed; null: look at all.
+  // serials: those that changed, MACs of machines among them; null: look at all.
   changed(serials) {
+    this.#parts.machines.changed(serials);
     const pis = this.#store.pis;
     for (const serial of serials ?? [...new Set([...this.#rows.keys(), ...pis.keys()])]) {
       const pi = pis.get(serial);
@@ -193,6 +169,7 @@ export class Overview {
   #tick() {
     const now = this.#store.now();
     for (const one of this.#rows.values()) if (!one.element.hidden) tick(one, now);
+    this.#parts.machines.tick(now);
   }
 
   #arrange() {

@@ -35,26 +35,61 @@ export function setBadge(element, state) {
   say(element, STATES[state] ?? state);
 }
 
-export function stageBar() {
+function stageBar(stages) {
   const bar = h("span", { class: "bar", role: "img" });
-  bar.append(...STAGES.map(() => document.createElement("i")));
+  bar.append(...stages.map(() => document.createElement("i")));
   return bar;
 }
 
 // Which stages were reached, which one it is in or stands in, and which were left out on the way.
-export function setStageBar(bar, pi) {
+export function setStageBar(bar, pi, stages = STAGES) {
   const reached = new Set((pi.boot?.stages ?? []).map((stage) => stage.name));
-  const here = STAGES.indexOf(pi.stage);
+  const here = stages.indexOf(pi.stage);
   [...bar.children].forEach((segment, at) => {
     let word = "";
-    if (at < here) word = reached.has(STAGES[at]) ? "done" : "left-out";
-    else if (at === here) word = pi.state === "online" ? "done" : pi.state === "stalled" ? "stuck" : "now";
+    if (at < here) word = reached.has(stages[at]) ? "done" : "left-out";
+    else if (at === here) word = pi.state === "booting" ? "now" : pi.state === "stalled" ? "stuck" : "done";
     mark(segment, "class", word);
   });
   mark(bar, "data-state", pi.state);
-  const words = here < 0 ? "no boot seen" : `stage ${here + 1} of ${STAGES.length}, ${pi.stage}`;
+  const words = here < 0 ? "no boot seen" : `stage ${here + 1} of ${stages.length}, ${pi.stage}`;
   mark(bar, "aria-label", pi.state === "stalled" ? `stalled at ${words}` : words);
 }
+
+// A row of a list of boots: a badge, a name, its stages, and four fields by these labels.
+const FIELDS = ["image", "address", "last", "took"];
+const field = (name, label) => h("span", { class: `field ${name}` }, h("span", { class: "label" }, label), h("b"));
+
+export function bootRow(labels, stages) {
+  return h(
+    "li",
+    { class: "pi" },
+    badge(),
+    h("span", { class: "name" }, h("a", {}), h("small")),
+    h("span", { class: "stage" }, stageBar(stages), h("span", { class: "at" })),
+    ...FIELDS.map((name, place) => field(name, labels[place])),
+    h("p", { class: "why", hidden: true }),
+  );
+}
+
+export function cellsOf(element, href) {
+  const find = (selector) => element.querySelector(selector);
+  find("a").href = href;
+  const fields = FIELDS.map((name) => [name, find(`.${name} b`)]);
+  return {
+    element,
+    badge: find(".badge"),
+    name: find("a"),
+    detail: find("small"),
+    bar: find(".bar"),
+    at: find(".at"),
+    why: find(".why"),
+    ...Object.fromEntries(fields),
+  };
+}
+
+export const headOf = (labels) =>
+  h("div", { class: "head", "aria-hidden": "true" }, ...["State", "Name", "Stage", ...labels].map((text) => h("span", {}, text)));
 
 async function copy(text) {
   // Over plain http the browser offers no clipboard but to an old command that copies what is selected.

@@ -1,5 +1,5 @@
-// Every Pi as the daemon tells it, kept current by server-sent events. What is shown of it is the pages'.
-// Tells "change" with the serials that changed (null: all of them), and "link" when the connection comes or goes.
+// Every Pi as the daemon tells it, and every machine that is none, kept current by server-sent events. What is shown is
+// the pages'. Tells "change" with the serials and MACs that changed (null: all), and "link" as the connection comes or goes.
 
 const SILENT_S = 40; // the daemon says something every 15 s
 const AGAIN_S = [1, 2, 4, 8];
@@ -7,6 +7,7 @@ const HIDDEN_S = 60; // a tab that nobody sees gives its place back after so lon
 
 export class Store extends EventTarget {
   pis = new Map();
+  machines = new Map();
   loaded = false;
   live = false;
   since = 0; // when it was heard last, seconds since 1970
@@ -58,6 +59,7 @@ export class Store extends EventTarget {
     on("pis", (told) => {
       this.#skew = Date.parse(told.now) / 1000 - Date.now() / 1000;
       this.pis = new Map(told.pis.map((pi) => [pi.serial, pi]));
+      this.machines = new Map(told.machines.map((machine) => [machine.mac, machine]));
       this.loaded = true;
       this.#tell(null);
     });
@@ -68,6 +70,14 @@ export class Store extends EventTarget {
     on("gone", ({ serial }) => {
       this.pis.delete(serial);
       this.#tell([serial]);
+    });
+    on("machine", (machine) => {
+      this.machines.set(machine.mac, machine);
+      this.#tell([machine.mac]);
+    });
+    on("machine-gone", ({ mac }) => {
+      this.machines.delete(mac);
+      this.#tell([mac]);
     });
     on("beat", ({ now }) => (this.#skew = Date.parse(now) / 1000 - Date.now() / 1000));
     source.addEventListener("error", () => {

@@ -65,6 +65,7 @@ function fillFile(one, file, end) {
   if (file.result === "ok") words.push(size(file.bytes), lasted ? took(lasted) : "", rate(file.bytes, lasted));
   else if (file.result === "running") words.push(size(file.bytes), took(lasted));
   else if (file.result !== "missing" && file.result !== "probed" && file.bytes) words.push(`${size(arrived)} of ${size(file.bytes)}`);
+  if (file.by) words.push(file.by.toUpperCase());
   if (file.retransmissions) words.push(`${file.retransmissions} sent again`);
   say(one.what, words.filter(Boolean).join(" · "));
   one.element.title = `${file.name}: began ${took(file.at) || "0 s"} into the boot`;
@@ -72,6 +73,7 @@ function fillFile(one, file, end) {
 
 export class Waterfall {
   element = h("div", { class: "waterfall" });
+  #stages;
   #rows = [];
   #withMissing = false;
   #last = null;
@@ -86,7 +88,8 @@ export class Waterfall {
     missingWords: h("span"),
   };
 
-  constructor() {
+  constructor(stages = STAGES) {
+    this.#stages = stages;
     const { axis, bands: strip, files, gaps, legend, missing, missingWords, note } = this.#parts;
     missing.addEventListener("change", () => {
       this.#withMissing = missing.checked;
@@ -130,8 +133,9 @@ export class Waterfall {
 
   #legend(boot, spans, end) {
     const { legend } = this.#parts;
-    const here = STAGES.indexOf(spans.reduce((last, span) => (STAGES.indexOf(span.name) > STAGES.indexOf(last) ? span.name : last), "seen"));
-    const rows = STAGES.map((name, place) => {
+    const stages = this.#stages;
+    const here = Math.max(0, ...spans.map((span) => stages.indexOf(span.name)));
+    const rows = stages.map((name, place) => {
       const span = spans.find((one) => one.name === name);
       if (span && name === "online") return [name, "done", `after ${took(span.at) || "0 s"}`];
       if (span && place === here && boot.state === "stalled") return [name, "stuck", `stalled, ${took(span.at) || "0 s"} in`];

@@ -1,6 +1,8 @@
 // How things are said: stages, states, times and sizes as text. No document, no network.
 
 export const STAGES = ["seen", "firmware", "kernel", "linux", "root", "seed", "online"];
+// What a machine that is no Pi goes through: its root is its own, and it says nothing when it is up.
+export const MACHINE_STAGES = ["seen", "firmware", "kernel", "linux", "seed"];
 export const STAGE_WORDS = {
   seen: "asks over DHCP",
   firmware: "fetches its firmware",
@@ -10,14 +12,14 @@ export const STAGE_WORDS = {
   seed: "fetches its seed",
   online: "is up",
 };
-export const STATES = { stalled: "Stalled", booting: "Booting", online: "Online", unseen: "Not seen" };
+export const STATES = { stalled: "Stalled", booting: "Booting", online: "Online", quiet: "Quiet", unseen: "Not seen" };
 export const RESULTS = {
   ok: "",
   probed: "only its size was asked",
   missing: "not there",
   refused: "refused",
-  timeout: "the Pi went silent",
-  aborted: "given up by the Pi",
+  timeout: "the client went silent",
+  aborted: "given up by the client",
   error: "failed here",
   running: "on its way",
 };
@@ -30,7 +32,7 @@ export const collator = new Intl.Collator("en", { numeric: true, sensitivity: "b
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-export const nameOf = (pi) => pi.hostname || pi.serial;
+export const nameOf = (one) => one.hostname || one.serial || one.mac;
 
 // Seconds since 1970 of a time as the API gives it; null for none.
 export const seconds = (text) => (text ? Date.parse(text) / 1000 : null);
