@@ -9,26 +9,42 @@ import json
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import debian
 from lab.lan import Lan
 from lab.machines import GuestFault, Machine
+from lab.test_beside_dhcp import SERVER
+from support import Daemon, wait_until
 
 from pinetboot.image.watch import Unwatched
 from pinetboot.installer import adding
 from pinetboot.installer.adding import Wanted
 
+MAC = "52:54:00:12:34:56"
 LOADERS = ["pxelinux", "syslinux-common", "shim-signed", "grub-efi-amd64-signed", "ipxe"]
+# A PC is slow where it is emulated, on a machine that does other things as well.
+STEP_S = 120.0
+_INSTALLER_S = 300.0
 _MONITOR_S = 20.0
 _LARGE_S = 300.0
+# Dialogues of Debian's installer are grey on blue, and what is chosen in them is red; so many pixels at least.
+_DIALOGUE = ((b"\xaa\xaa\xaa", 300_000), (b"\0\0\xaa", 20_000), (b"\xaa\0\0", 1_000))
+_VGA_TEXT, _VGA_TEXT_BYTES = 0xB8000, 4000
 
 
-def loaders() -> Path:
-    """Where the files of this architecture's boot loaders are."""
-    return debian.packages("pxe-loaders", LOADERS, within_s=_LARGE_S)
+def loaders(architecture: str = "amd64") -> Path:
+    """Where the files of an architecture's boot loaders are; for "" there are none, and those of the image count."""
+    if not architecture:
+        return Path("/nonexistent")
+    if architecture == "amd64":
+        return debian.packages("pxe-loaders", LOADERS, within_s=_LARGE_S)
+    names = ["shim-signed", f"grub-efi-{architecture}-signed"]
+    return debian.packages(f"pxe-loaders-{architecture}", names, architecture=architecture, within_s=_LARGE_S)
 
 
 def bios() -> Path:
@@ -48,9 +64,44 @@ def image(architecture: str) -> Path:
     return home / "usr/lib/debian-installer/images/12" / architecture
 
 
-def add(data: Path, source: Path) -> None:
-    """Do `pinetboot installer add` with the loaders of loaders()."""
-    adding.add(Wanted(data, data / "boot", str(source), system=loaders()), Unwatched())
+def serving(lan: Lan, source: Path, config: str = "", fleet: str = "", architecture: str = "amd64") -> Daemon:
+    """Have a daemon with an installer, brought in as `pinetboot installer add` does it on that host."""
+    daemon = lan.serve(config)
+    boot = daemon.data / "boot"
+    told = (IPv4Address(SERVER),)
+    wanted = Wanted(daemon.data, boot, str(source), system=loaders(architecture), addresses=told)
+    adding.add(wanted, Unwatched())
+    if fleet:
+        (daemon.data / "fleet.toml").write_text(fleet)
+        assert wait_until((boot / f"grub/machines/{MAC}.cfg").exists)
+    return daemon
+
+
+def asked(daemon: Daemon) -> list[str]:
+    """List what was sent whole, by TFTP or over HTTP, in its order."""
+    lines = (line for line in daemon.lines if line.get("event") in {"file sent", "http boot"})
+    return [str(line["path"]) for line in lines if line.get("status", 200) == 200]
+
+
+def until(daemon: Daemon, path: str, press: Callable[[], None] = lambda: None) -> None:
+    """Wait until a path was sent, pressing keys meanwhile."""
+
+    def came() -> bool:
+        if path in asked(daemon):
+            return True
+        press()
+        time.sleep(0.5)
+        return False
+
+    assert wait_until(came, STEP_S), (path, asked(daemon))
+
+
+def whole(daemon: Daemon, *names: str) -> None:
+    """See to it that each was sent to its last byte."""
+    boot = daemon.data / "boot"
+    sent = {str(line["path"]).removeprefix("/boot/"): line["bytes"] for line in daemon.lines if line.get("bytes")}
+    for name in names:
+        assert sent[name] == (boot / name).stat().st_size, name
 
 
 @dataclass
@@ -66,12 +117,14 @@ class PxeMachine(Machine):
         command = ["qemu-system-x86_64", "-M", "pc", "-vga", "std", "-L", str(bios() / "usr/lib/ipxe/qemu")]
         return self._power(command, f"virtio-net-pci,netdev=lan,mac={mac},bootindex=0", memory)
 
-    def start_uefi(self, mac: str, *, memory: str = "1G", http: bool = False) -> PxeMachine:
-        """Start a PC with OVMF, whose own network stack boots by PXE, or by HTTP alone."""
-        code = firmware() / "OVMF/OVMF_CODE_4M.fd"
+    def start_uefi(self, mac: str, *, memory: str = "1G", http: bool = False, secure: bool = False) -> PxeMachine:
+        """Start a PC with OVMF, whose own network stack boots by PXE, or by HTTP alone; Microsoft's keys or none."""
+        keys = ".ms" if secure else ""
+        code = firmware() / f"OVMF/OVMF_CODE_4M{keys}.fd"
         variables = self.folder / f"{self.name}.vars"
-        variables.write_bytes((firmware() / "OVMF/OVMF_VARS_4M.fd").read_bytes())
-        command = ["qemu-system-x86_64", "-M", "q35", "-vga", "std"]
+        variables.write_bytes((firmware() / f"OVMF/OVMF_VARS_4M{keys}.fd").read_bytes())
+        command = ["qemu-system-x86_64", "-M", "q35,smm=on" if secure else "q35", "-vga", "std"]
+        command += ["-global", "driver=cfi.pflash01,property=secure,value=on"] if secure else []
         command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
         command += ["-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
         for family in ("IPv4", "IPv6") if http else ("IPv6",):
@@ -135,6 +188,23 @@ class PxeMachine(Machine):
         """Take a screenshot as a PNG."""
         self._ask("screendump", filename=str(path), format="png")
         return path
+
+    def words(self) -> str:
+        """Read the text that a BIOS PC shows, from the memory of its card."""
+        path = self.folder / f"{self.name}.text"
+        self._ask("pmemsave", val=_VGA_TEXT, size=_VGA_TEXT_BYTES, filename=str(path))
+        return path.read_bytes()[::2].decode("cp437")
+
+    def until_installer(self) -> None:
+        """Wait until Debian's installer asks its first question on the screen."""
+
+        def asks() -> bool:
+            self.drain()
+            time.sleep(2)
+            colours = self.colours()
+            return all(colours[colour] > least for colour, least in _DIALOGUE)
+
+        assert wait_until(asks, _INSTALLER_S), self.colours().most_common(5)
 
     def colours(self) -> Counter[bytes]:
         """Count the pixels of each colour on the screen."""

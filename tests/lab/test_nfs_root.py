@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from lab.estate import ARM, BARE, CLOUD, DATA, DEBIAN, DISK, NEXT_IMAGE, SERVER, STRANGER_MAC
+from lab import pxe
+from lab.estate import ARM, BARE, CLOUD, DATA, DEBIAN, DISK, NEXT_IMAGE, SERVER, STRANGER_MAC, report
 from lab.machines import Machine
-from lab.netboot import EXPORTS, LOG, Netboot
+from lab.netboot import EXPORTS, LOG, UP, Netboot
 from lab.writing import Writing
 
 pytestmark = pytest.mark.timeout(900)
@@ -232,3 +233,19 @@ def test_check_says_which_export_was_refused_and_why(lab: Netboot, pi: Machine) 
     assert "does not support NFS export" in refused
     assert [disks in finding["why"] for finding in found] == [True]
     lab.until_exported(CLOUD)
+
+
+def test_a_pc_s_firmware_comes_by_ipxe_s_script_to_the_root_of_its_mac(lab: Netboot) -> None:
+    for old in lab.pis.values():
+        old.end()  # two guests at once are slow
+    pc = pxe.machine(lab.lan, lab.folder, "pc")
+    lab.machines.append(pc)
+    before = len(lab.log)
+    pc.start_bios(DEBIAN.mac)
+    report(f"iPXE to a root over NFS: {pc.until(UP, 200.0):.1f} s")
+    fetched = [str(line["path"]) for line in lab.log[before:] if line.get("event") == "http boot"]
+    folder = f"/boot/{DEBIAN.serial}"
+    assert fetched.count("/ipxe") == 1
+    assert {f"{folder}/kernel8.img", f"{folder}/initramfs8"} <= set(fetched)
+    assert "Command line: " in pc.text
+    assert f"nfsroot={SERVER}:{tree(DEBIAN.serial, 1)[: -len('1/root')]}" in pc.text

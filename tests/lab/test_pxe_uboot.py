@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from lab import pxe
 from lab.lan import Lan
 from lab.machines import Machine
 from lab.test_beside_dhcp import SERVER
@@ -13,7 +14,7 @@ from support import require
 
 pytestmark = pytest.mark.timeout(300)
 
-MAC = "52:54:00:12:34:56"
+
 UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 
 
@@ -34,7 +35,7 @@ def test_u_boot_fetches_with_windows_and_finds_every_byte_in_its_place(lan: Lan,
     daemon = lan.serve()
     content = b"".join(number.to_bytes(4, "big") for number in range(3_000_001))
     (daemon.data / "boot" / "large").write_bytes(content)
-    board = Machine(lan, tmp_path, "board").start_arm64(UBOOT, mac=MAC)
+    board = Machine(lan, tmp_path, "board").start_arm64(UBOOT, mac=pxe.MAC)
     try:
         board.until("stop autoboot", 120.0)
         board.types(" ")
