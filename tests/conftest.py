@@ -23,7 +23,7 @@ _IN_GUESTS = ("lab/test_nfs_", "lab/test_systemd")
 _LONGEST = (
     # One server guest after the other.
     *("lab/test_nfs_arm64", "lab/test_nfs_cloudinit", "lab/test_nfs_root", *_IN_GUESTS),
-    *("tests/container/", "tftp/test_real_clients", "lab/test_failover"),
+    *("tests/container/", "lab/test_pxe_uefi", "lab/test_pxe_bios", "tftp/test_real_clients", "lab/test_failover"),
 )
 CONTAINERS = "containers"
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"

@@ -196,7 +196,7 @@ def test_a_loader_of_ones_own_and_those_that_another_dhcp_server_names(data: Pat
     (data / "boot/grubx64.efi").unlink()
     assert the_one(data, dhcp={"mode": "off"})["why"].startswith("a UEFI x64 PC is told bootx64.efi, which asks for")
     told = the_one(data, pxe={"7": "ipxe/own.efi"}, dhcp={"mode": "off"})
-    assert (told["what"], told["do"]) == ("boot/ipxe/own.efi is not there", "Put it there, or name one.")
+    assert (told["what"], told["do"]) == ("boot/ipxe/own.efi is not there", "Put it there, or name another.")
     assert told["why"] == "a UEFI x64 PC that another DHCP server tells to boot it gets no file"
     (data / "boot/ipxe").mkdir()
     (data / "boot/ipxe/own.efi").touch()  # which asks for no GRUB

@@ -374,8 +374,8 @@ def test_netascii_is_what_the_rfc_says_on_the_wire(site: Site) -> None:
 
 
 @pytest.mark.timeout(2 * CROSSING_LIMIT_S + 60)
-# atftp takes more than a minute and a half.
-@pytest.mark.parametrize("client", [client for client in ROUTES if LONG or client != "atftp"])
+# These take more than a minute and a half.
+@pytest.mark.parametrize("client", [client for client in ROUTES if LONG or client not in {"atftp", "curl"}])
 def test_a_bad_link_costs_time_and_no_byte(client: str, tree: Path, crossings: dict[str, Crossing]) -> None:
     require(ROUTES[client].program)
     crossing = crossings[client]
