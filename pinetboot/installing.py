@@ -16,7 +16,7 @@ from pinetboot.dhcp.events import DhcpTold
 from pinetboot.dhcp.machines import Machines as DhcpMachines
 from pinetboot.dhcp.pxe import Machine as Firmware
 from pinetboot.errors import OperatorError
-from pinetboot.events import Event, FleetRead, Sink
+from pinetboot.events import DhcpHeard, Event, FleetRead, Sink
 from pinetboot.fleet import starting, told
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.fleet.pi import Machine, Pi
@@ -67,7 +67,9 @@ class Installing:
 
     def take(self, event: Event) -> None:
         """Note how far machines come, and write the menus anew, in a thread, where the fleet was read."""
-        self._seen.take(event)
+        # One that boots as a Pi, with another firmware, is on that Pi's timeline.
+        if not (isinstance(event, DhcpHeard) and event.mac in self._inventory().by_mac):
+            self._seen.take(event)
         if isinstance(event, FleetRead):
             # It is told just before it counts.
             asyncio.get_running_loop().call_soon(self._write_anew)

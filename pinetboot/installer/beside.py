@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,7 +49,9 @@ _CHAINS: Final = (
 )
 DISKS: Final = frozenset(chain.disk for chain in _CHAINS)
 _NAMES: Final = tuple(name for chain in _CHAINS for name in (chain.shim, chain.grub, chain.disk))
-_NEW: Final = ".new"
+_NEW: Final = ".new-"
+# Nobody makes a disk for longer: what is older was left by one that was killed.
+_STALE_S: Final = 3600.0
 _CARDS: Final = 8
 _SERIAL: Final = slice(39, 43)  # of a FAT16's boot sector
 
@@ -113,17 +117,15 @@ def _put_disk(folder: Path, chain: _Chain, shim: bytes, grub: bytes, menu: bytes
     with suppress(FileNotFoundError, NotADirectoryError), (folder / chain.disk).open("rb") as disk:
         if disk.read(_SERIAL.stop)[_SERIAL][::-1].hex() == digest:
             return
-    home = folder / _NEW
-    shutil.rmtree(home, ignore_errors=True)
-    try:
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=_NEW, dir=folder) as made:
+        home = Path(made)
         for name, part in content.items():
             (home / "tree" / name).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             (home / "tree" / name).write_bytes(part)
         sizes = {name: len(part) for name, part in content.items()}
         fat.make(home / "tree", sizes, home / chain.disk, digest, lambda: False)
         _put(folder / chain.disk, (home / chain.disk).read_bytes())
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _sweep(home: Path, wanted: set[str]) -> None:
@@ -136,6 +138,9 @@ def _sweep(home: Path, wanted: set[str]) -> None:
         for name in _NAMES:
             if f"{folder.name}/{name}" not in wanted and (folder / name).is_file():
                 files.remove(folder / name)
+        for left in folder.glob(f"{_NEW}*"):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
         for empty in (folder, home):
             if not any(empty.iterdir()):
                 shutil.rmtree(empty)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
+import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -147,6 +149,12 @@ def test_the_disk_has_shim_and_grub_as_they_were_signed_and_is_made_anew_only_wh
     beside.write(boot, [ONE])
     assert on_it("EFI/BOOT/BOOTX64.EFI") == b"another shim"
     assert not list(disk.parent.glob(".*"))
+    # One who was killed left this; another is at it.
+    for name, age_s in ((".new-left", 7200), (".new-now", 60)):
+        (disk.parent / name / "tree").mkdir(parents=True)
+        os.utime(disk.parent / name, (time.time() - age_s,) * 2)
+    beside.write(boot, [ONE])
+    assert [path.name for path in disk.parent.glob(".*")] == [".new-now"]
 
 
 def test_it_comes_with_the_first_installer_and_goes_with_the_last(
