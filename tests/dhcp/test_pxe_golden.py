@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 from golden import load
 
+from pinetboot.config import PXE_LOADERS
 from pinetboot.dhcp import packet
-from pinetboot.dhcp.offer import Offer, Proxy, decide, decide_boot
+from pinetboot.dhcp.offer import Ignored, Offer, Proxy, decide, decide_boot
 from pinetboot.dhcp.packet import Message
-from pinetboot.dhcp.pxe import Machine, Pxe, recognise
+from pinetboot.dhcp.pxe import Machine, Pxe, architecture, is_u_boot, recognise
 
 FOLDER = Path(__file__).parent / "golden"
 SERVER = IPv4Address("10.55.0.2")
-THERE = {"lpxelinux.0", "bootx64.efi", "bootaa64.efi", "snponly.efi"}
-LOADERS = {"0": "lpxelinux.0", "7": "bootx64.efi", "11": "bootaa64.efi", "16": "snponly.efi"}
-PXE = Pxe(LOADERS, "", THERE.__contains__, lambda _: False, beside=True)
+BESIDE = "beside/10.55.0.2"
+THERE = {"lpxelinux.0", "bootx64.efi", "snponly.efi", f"{BESIDE}/bootx64.efi", f"{BESIDE}/bootx64.img"}
+THERE |= {f"{BESIDE}/bootaa64.efi"}
+PXE = Pxe(PXE_LOADERS, "", THERE.__contains__, lambda _: False, beside=True)
 PROXY = Proxy(SERVER, "Raspberry Pi Boot   ", (0.6, 1.2), PXE)
 SCRIPT = b"http://10.55.0.2/ipxe?mac=52-54-00-12-34-56&arch="
 
@@ -49,11 +51,12 @@ ANSWERED = {
     "discover-ovmf-http": (
         Machine(16, http=True),
         b"",
-        "350102 36040a370002 3c0a48545450436c69656e74 4321" + b"http://10.55.0.2/boot/snponly.efi".hex(),
+        "350102 36040a370002 3c0a48545450436c69656e74 4332"
+        + f"http://10.55.0.2/boot/{BESIDE}/bootx64.img".encode().hex(),
     ),
     "request-ovmf": (
         Machine(7),
-        b"snponly.efi",
+        f"{BESIDE}/bootx64.efi".encode(),
         f"{PXE_ACK} {FILE} 2b04060108ff",
     ),
 }
@@ -77,7 +80,14 @@ def test_a_real_client_is_answered_byte_for_byte(name: str) -> None:
     assert sent[236:].hex(" ") == bytes.fromhex(f"63825363 {told} ff").hex(" ")
 
 
-@pytest.mark.parametrize("name", ANSWERED)
+def test_u_boot_is_no_pxe_client_and_finds_its_server_where_we_give_addresses() -> None:
+    asked = message("discover-u-boot")
+    assert architecture(asked) == 22
+    assert is_u_boot(asked)
+    assert decide(asked, PROXY) == Ignored("it is no PXE client")
+
+
+@pytest.mark.parametrize("name", [*ANSWERED, "discover-u-boot"])
 def test_what_a_real_client_says_is_read_and_written_the_same(name: str) -> None:
     (datagram,) = load(name, FOLDER)
     written = packet.encode(packet.parse(datagram))

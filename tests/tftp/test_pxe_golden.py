@@ -28,7 +28,7 @@ def exchanges() -> list[tuple[str, bytes, bytes]]:
 
 def test_real_clients_are_granted_what_they_were_granted_when_they_booted(serve: Callable[..., Daemon]) -> None:
     daemon = serve()
-    assert len(exchanges()) == 7
+    assert len(exchanges()) == 8
     for client, asked, granted in exchanges():
         request, oack = packet.parse(asked), packet.parse(granted)
         assert isinstance(request, Request)
