@@ -41,7 +41,8 @@ class Machines:
         loaders = {kind: name for kind, name in config.pxe.items() if name}
         self.pxe: Pxe | None = None
         if loaders:
-            self.pxe = Pxe(loaders, told, self._has, self._stays, beside=config.dhcp.mode == "proxy")
+            beside = config.dhcp.mode == "proxy"
+            self.pxe = Pxe(loaders, told, self._has, self._stays, beside=beside, has_root=self._has_root)
 
     def lacks(self, name: str, why: str) -> None:
         """Say, once until it comes, that a loader is not there. An empty name says nothing."""
@@ -52,6 +53,9 @@ class Machines:
     def _stays(self, mac: bytes) -> bool:
         machine = self._inventory().machine_by_mac.get(format_mac(mac))
         return machine is not None and machine.boot == LOCAL
+
+    def _has_root(self, mac: bytes) -> bool:
+        return format_mac(mac) in self._inventory().by_mac
 
     def _has(self, name: str) -> bool:
         """Whether the tree has a file, as it is now or, where only the storage could tell, as it was told last."""

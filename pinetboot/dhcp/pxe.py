@@ -65,7 +65,7 @@ class Pxe:
 
     `http` is what follows the address in our URLs, "" or ":8080"; None where no HTTP is served. `has` says whether the
     boot tree has a file. `stays` says of a MAC that fleet.toml has it boot from its own disk. `beside`: another DHCP
-    server gives the addresses.
+    server gives the addresses. `has_root` says of a MAC that one of fleet.toml's Pis has it, whose root iPXE boots.
     """
 
     loaders: Mapping[str, str]
@@ -73,6 +73,7 @@ class Pxe:
     has: Callable[[str], bool]
     stays: Callable[[bytes], bool]
     beside: bool = False
+    has_root: Callable[[bytes], bool] = lambda _: False
 
     def first(self, machine: Machine, address: IPv4Address) -> str:
         """What a machine boots first: its loader, or another in its place; empty for none.
@@ -153,6 +154,9 @@ def way(machine: Machine, mac: bytes, pxe: Pxe, address: IPv4Address) -> Way | N
     """Decide what a machine boots from this server, whose `address` it is told."""
     if pxe.stays(mac):
         return NoWay("fleet.toml says that it boots from its own disk")
+    here = None if pxe.http is None else f"http://{address}{pxe.http}"
+    if machine.ipxe and here is not None and pxe.has_root(mac):
+        return _way(machine, mac, "", here)
     loader = pxe.loader(machine) if machine.ipxe else pxe.first(machine, address)
     if not loader:
         return NoWay(f"[pxe] names no loader for a {machine.name} (architecture {machine.architecture})")
@@ -160,7 +164,6 @@ def way(machine: Machine, mac: bytes, pxe: Pxe, address: IPv4Address) -> Way | N
         return NoWay("http.enabled is false")
     if not pxe.has(loader):
         return NoWay(f"boot/{loader}, which a {machine.name} would boot, is not there", loader)
-    here = None if pxe.http is None else f"http://{address}{pxe.http}"
     return _way(machine, mac, loader, here)
 
 

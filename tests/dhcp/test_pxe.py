@@ -155,6 +155,16 @@ def test_beside_another_dhcp_server_uefi_starts_what_knows_our_address_and_else_
     assert granted(request, replace(PROXY, pxe=without)).file == b"beside/192.168.1.10/bootx64.efi"
 
 
+def test_ipxe_at_the_mac_of_a_pi_is_sent_to_its_script_whatever_loaders_there_are() -> None:
+    rooted = replace(PXE, has=lambda _: False, has_root=lambda mac: mac == MAC)
+    proxy = replace(PROXY, pxe=rooted)
+    assert offered(asks(0, user_class=b"iPXE"), proxy).file == SCRIPT
+    assert offered(asks(22, user_class=b"iPXE"), proxy).file == SCRIPT.replace(b"=0", b"=22")
+    for message in (asks(0), asks(0, user_class=b"iPXE", mac=bytes.fromhex("525400bbbbbb"))):
+        assert why(message, proxy).lacks == "lpxelinux.0"
+    assert why(asks(0, user_class=b"iPXE"), replace(proxy, pxe=replace(rooted, http=None))).lacks == "lpxelinux.0"
+
+
 def test_another_http_port_is_in_every_url() -> None:
     proxy = replace(PROXY, pxe=replace(PXE, http=":8080"))
     assert offered(http(16), proxy).options[Option.BOOT_FILE] == b"http://192.168.1.10:8080/boot/http/x64.efi"

@@ -169,7 +169,7 @@ def as_server(asked: Message) -> Message:
     """What pinetboot itself would offer where it gives the addresses too."""
     network, here = IPv4Network("10.55.0.0/24"), IPv4Address(SERVER)
     leases = Leases(Range(network, network[100], network[199], frozenset({here})))
-    offered = Pxe(LOADERS, "", lambda _: True, lambda _: False)
+    offered = Pxe(LOADERS, "", lambda name: "beside/" not in name, lambda _: False)
     proxy = Proxy(here, "Raspberry Pi Boot   ", (0.6, 1.2), offered)
     ground = Ground(network, here, frozenset({here}), 600, None, (), proxy)
     decided = serving.decide(asked, leases, ground, lambda _, serial: Known(serial), time.time())
