@@ -131,15 +131,16 @@ class PxeMachine(Machine):
             command += ["-fw_cfg", f"name=opt/org.tianocore/{family}PXESupport,string=n"]
         return self._power(command, f"virtio-net-pci,netdev=lan,mac={mac},romfile=,bootindex=0", memory)
 
-    def start_arm64_uefi(self, mac: str, *, memory: str = "1G") -> PxeMachine:
-        """Start an arm64 machine with AAVMF."""
+    def start_arm64_uefi(self, mac: str, *, memory: str = "1G", http: bool = False) -> PxeMachine:
+        """Start an arm64 machine with AAVMF, which boots by PXE, or by HTTP alone."""
         code, variables = self.folder / f"{self.name}.code", self.folder / f"{self.name}.vars"
         code.write_bytes((firmware() / "AAVMF/AAVMF_CODE.fd").read_bytes())
         variables.write_bytes((firmware() / "AAVMF/AAVMF_VARS.fd").read_bytes())
         command = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72"]
         command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
         command += ["-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
-        command += ["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]
+        for family in ("IPv4", "IPv6") if http else ("IPv6",):
+            command += ["-fw_cfg", f"name=opt/org.tianocore/{family}PXESupport,string=n"]
         return self._power(command, f"virtio-net-pci,netdev=lan,mac={mac},romfile=,bootindex=0", memory)
 
     def _power(self, command: list[str], device: str, memory: str) -> PxeMachine:

@@ -95,3 +95,16 @@ def test_aavmf_comes_by_the_image_s_own_shim_and_grub_to_the_menu(lan: Lan, tmp_
     finally:
         machine.end()
     pxe.whole(daemon, "bootaa64.efi", "grubaa64.efi", "grub/grub.cfg")
+
+
+def test_aavmf_that_boots_by_http_comes_by_a_disk_of_shim_and_grub_to_its_kernel(lan: Lan, tmp_path: Path) -> None:
+    require("qemu-system-aarch64")
+    lan.router()
+    daemon = pxe.serving(lan, make_image(tmp_path / "12", "arm64"), fleet=BY_ITSELF, architecture="arm64")
+    machine = pxe.machine(lan, tmp_path, "board").start_arm64_uefi(pxe.MAC, http=True)
+    try:
+        machine.until(DISK, pxe.STEP_S)
+        pxe.until(daemon, "installers/debian-12/arm64/linux", machine.drain)
+    finally:
+        machine.end()
+    pxe.whole(daemon, f"beside/{SERVER}/bootaa64.img")
