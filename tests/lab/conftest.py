@@ -15,7 +15,7 @@ from support import require, require_root
 HERE = Path(__file__).parent
 # What takes too long for every run is run on demand, rather than skipped.
 _FULL = os.environ.get("PINETBOOT_LAB") == "full"
-_LONG = ("nfs_pi_kernel", "nfs_daemons_faults", "nfs_image", "dhcp_kernel", "pxe_secure", "systemd")
+_LONG = ("nfs_pi_kernel", "nfs_daemons_faults", "nfs_checks", "nfs_image", "dhcp_kernel", "pxe_secure", "systemd")
 collect_ignore = [] if _FULL else [f"test_{name}.py" for name in _LONG]
 _SHARED: list[Netboot] = []
 

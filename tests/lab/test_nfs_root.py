@@ -6,15 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from lab import pxe
-from lab.estate import ARM, BARE, CLOUD, DATA, DEBIAN, DISK, NEXT_IMAGE, SERVER, STRANGER_MAC, report
+from lab.estate import BARE, DATA, DEBIAN, DISK, NEXT_IMAGE, SERVER, STRANGER_MAC, report
 from lab.machines import Machine
-from lab.netboot import EXPORTS, LOG, UP, Netboot
+from lab.netboot import EXPORTS, UP, Netboot
 from lab.writing import Writing
 
 pytestmark = pytest.mark.timeout(900)
 
 # What the kernel says of a mount that has trouble.
-INSTANCES = "/proc/sys/fs/inotify/max_user_instances"
 TROUBLE = "dmesg | grep -iE 'nfs.*(error|not responding|stale)|i/o error|lockd: ' || true"
 
 
@@ -182,57 +181,6 @@ def test_another_image_is_booted_at_the_next_boot_and_rollback_brings_the_old_ro
     assert root_of(pi).startswith(f"{SERVER}:{tree(DEBIAN.serial, 1)} ")
     assert pi.do("cat /etc/lab-release").strip() == "debian"
     assert pi.do("cat /var/first") == "of the first\n"
-
-
-def test_check_finds_nothing_wrong_with_nfs_where_all_is_well(lab: Netboot, pi: Machine) -> None:
-    assert nfs_findings(lab) == []
-
-
-def nfs_findings(lab: Netboot) -> list[str]:
-    """What `check` says about NFS: its rules and what is called so."""
-    rules = {"D28", "D29", "D33"}
-    found = [finding for finding in lab.check() if finding["rule"] in rules or "export" in finding["what"]]
-    assert all(finding["why"] and finding["do"] for finding in found)
-    return [finding["what"] for finding in found]
-
-
-def test_check_tells_each_of_many_faults_in_a_sentence(lab: Netboot, pi: Machine) -> None:
-    lab.kill("TERM")
-    boot = f"{DATA}/boot/{BARE.serial}/cmdline.txt"
-    lab.settings('versions = [4]\nclients = "10.99.0.0/24"\noptions = "rw,sync,no_subtree_check"')
-    lab.server.do(
-        f"cp {boot} /run/cmdline && sed -i 's/nfsroot={SERVER}:/nfsroot=10.55.0.77:/' {boot} && "
-        f"exportfs -u {ARM.address}/32:{tree(ARM.serial, 1)} && "
-        f"echo '{DATA} *(ro)' > /etc/exports && "
-        f"cat {INSTANCES} > /run/instances && echo 0 > {INSTANCES}"
-    )
-    try:
-        told = "\n".join(f"{finding['what']}: {finding['why']}" for finding in lab.check())
-    finally:
-        lab.server.do(f"cp /run/cmdline {boot}; : > /etc/exports; cat /run/instances > {INSTANCES}")
-        lab.settings("")
-        lab.serve()
-    assert "mounts NFS version 3 alone, and nfs.versions has no 3" in told
-    assert f"was seen at {DEBIAN.address}, and its root is exported to 10.99.0.0/24 alone" in told
-    assert "nfs.options has no no_root_squash" in told
-    assert "is told to mount its root from 10.55.0.77, which is no address of this host" in told
-    assert "trees are not exported as they should be" in told
-    assert f"an export of your own, {DATA} to *, overlaps the trees of the Pis" in told
-    assert "no inotify instance is left for this user" in told
-    lab.until_exported(ARM)
-
-
-def test_check_says_which_export_was_refused_and_why(lab: Netboot, pi: Machine) -> None:
-    disks = f"{DATA}/pis/{CLOUD.serial}/disks"
-    lab.server.do(f"exportfs -u {CLOUD.address}/32:{disks}; mount -t ramfs none {disks}")
-    try:
-        refused = lab.server.keeps_trying(f"grep -m1 'exportfs says: .*{disks}' {LOG}", 60.0)
-        found = [finding for finding in lab.check() if finding["what"] == "an export was refused"]
-    finally:
-        lab.server.do(f"umount {disks}")
-    assert "does not support NFS export" in refused
-    assert [disks in finding["why"] for finding in found] == [True]
-    lab.until_exported(CLOUD)
 
 
 def test_a_pc_s_firmware_comes_by_ipxe_s_script_to_the_root_of_its_mac(lab: Netboot) -> None:
