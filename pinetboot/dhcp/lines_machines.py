@@ -102,9 +102,9 @@ def words(offered: Pxe | None, told: Sequence[Kind], address: IPv4Address) -> st
     return f"""\
 # What follows is told to other machines that boot over the network, by the architecture that they say in option 93
 # (RFC 4578), and to iPXE by its user class. All have {address} as next server: by that Debian's signed
-# shim and GRUB find their menu, with Secure Boot on, which they cannot where pinetboot answers beside another DHCP
-# server. Leave out what boots from elsewhere. What fleet.toml has boot from its own disk comes to a menu that ends
-# there."""
+# shim and GRUB find their menu by PXE with Secure Boot on, which they cannot where pinetboot answers beside another
+# DHCP server. Leave out what boots from elsewhere. What fleet.toml has boot from its own disk comes to a menu that
+# ends there."""
 
 
 def dnsmasq(told: Sequence[Kind], address: IPv4Address) -> str:
@@ -125,7 +125,7 @@ def dnsmasq(told: Sequence[Kind], address: IPv4Address) -> str:
             lines.append(f'dhcp-option-force=tag:{kind.name},66,"{address}"')
         if kind.prefix:
             lines.append(f"dhcp-option-force=tag:{kind.name},210,{kind.prefix}")
-    return "\n".join([*lines, "# U-Boot, of which board ever", f"dhcp-boot=tag:pinetboot-u-boot,,,{address}", ""])
+    return "\n".join([*lines, "# U-Boot, on any board", f"dhcp-boot=tag:pinetboot-u-boot,,,{address}", ""])
 
 
 def _dnsmasq_tags(kind: Kind, architecture: int) -> str:
@@ -156,7 +156,7 @@ def isc(told: Sequence[Kind], address: IPv4Address, eeprom: str, older: str) -> 
         lines += _isc_statements(kind, address)
         texts.append("\n".join([f"# {kind.title}", f'class "{kind.name}" {{', *lines, "}"]))
     u_boot = f'  match if substring(option vendor-class-identifier, 0, {len(_U_BOOT)}) = "{_U_BOOT}";'
-    texts.append(f'# U-Boot, of which board ever\nclass "pinetboot-u-boot" {{\n{u_boot}\n  next-server {address};\n}}')
+    texts.append(f'# U-Boot, on any board\nclass "pinetboot-u-boot" {{\n{u_boot}\n  next-server {address};\n}}')
     return "\n".join([*texts, ""])
 
 
@@ -227,7 +227,7 @@ def kea(told: Sequence[Kind], address: IPv4Address) -> str:
     }}""")
     if told:
         texts.append(f"""\
-    # U-Boot, of which board ever
+    # U-Boot, on any board
     {{
       "name": "pinetboot-u-boot",
       "test": "substring(option[60].hex, 0, {len(_U_BOOT)}) == '{_U_BOOT}'",
