@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,6 @@ _LONGEST = (
     *("tests/container/", "lab/test_pxe_uefi", "lab/test_pxe_bios", "tftp/test_real_clients", "lab/test_failover"),
 )
 CONTAINERS = "containers"
-_NICE = os.getpriority(os.PRIO_PROCESS, 0)
 NO_SKIPS = os.environ.get("PINETBOOT_NO_SKIPS") == "1"
 
 
@@ -48,20 +46,6 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Hand whole files to the processes that run tests."""
     return ByFile(config, log)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Run one process more than there are processors: most tests wait for something most of the time."""
-    return (os.cpu_count() or 1) + 1
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have emulated guests go first: every second of theirs is ten of a real machine."""
-    guests = any(part in item.nodeid for part in (*_IN_GUESTS, "lab/test_pxe_"))
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE if guests else min(19, _NICE + 5))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
