@@ -139,6 +139,14 @@ class BootTree:
             raise AssertionError("an open that may wait ends in a descriptor or an error")
         return _regular(path, found, mounts=True)
 
+    def has(self, path: str) -> bool:
+        """Whether open() gives a file."""
+        try:
+            self.open(path)
+        except NotServed:
+            return False
+        return True
+
     def is_remote(self) -> bool:
         """Whether the tree lies on a file system that may hang, so that it is never opened on the loop.
 

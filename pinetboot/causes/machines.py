@@ -88,7 +88,7 @@ def grub_not_signed(name: str) -> Cause:
         "",
         f"it fetched {name}, and asked for no menu",
         "this GRUB knows its server and is not signed for that: shim refuses it where Secure Boot is on",
-        'Switch Secure Boot off in its firmware, or have dhcp.mode = "server" here, by which it gets the signed one.',
+        'Switch Secure Boot off in its firmware, have it boot by HTTP, or set dhcp.mode = "server" here.',
     )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Annotated
 
 import typer
 
 from pinetboot.boot.data import tree_of
-from pinetboot.boot.resolver import NotServed
 from pinetboot.cli import flags
 from pinetboot.config import Config
-from pinetboot.dhcp import lines
+from pinetboot.dhcp import lines, pxe
 from pinetboot.dhcp.pxe import Pxe
 from pinetboot.errors import OperatorError
 from pinetboot.net import links
@@ -20,7 +20,6 @@ from pinetboot.net.addresses import parse_ipv4
 from pinetboot.settings import Source
 
 _TFTP_PORT = 69
-_HTTP_PORT = 80
 
 
 def dhcp_lines(
@@ -80,18 +79,9 @@ def _own(settings: Config) -> IPv4Address:
 
 def _pxe(settings: Config) -> Pxe | None:
     """Say what there is for machines that are no Pi, as the daemon goes by it; None where [pxe] leaves them alone."""
-    loaders = {kind: name for kind, name in settings.pxe.items() if name}
-    port = "" if settings.http.port == _HTTP_PORT else f":{settings.http.port}"
-    tree = tree_of(settings)
-
-    def has(name: str) -> bool:
-        try:
-            tree.open(name)
-        except NotServed:
-            return False
-        return True
-
-    return Pxe(loaders, port if settings.http.enabled else None, has, stays=lambda _: False) if loaders else None
+    offered = pxe.of_settings(settings, tree_of(settings).has)
+    # That server gives the addresses and names this host, whatever the mode is as yet.
+    return replace(offered, beside=False) if offered else None
 
 
 def _notes(settings: Config) -> list[str]:

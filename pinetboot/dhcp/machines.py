@@ -10,8 +10,8 @@ from typing import Final
 
 from pinetboot.boot.resolver import BootTree, NotServed
 from pinetboot.config import Config
+from pinetboot.dhcp import pxe
 from pinetboot.dhcp.events import DhcpTold
-from pinetboot.dhcp.pxe import Pxe
 from pinetboot.events import Sink
 from pinetboot.fleet.inventory import Inventory
 from pinetboot.net.addresses import format_mac
@@ -19,7 +19,6 @@ from pinetboot.threads import Busy, Pool
 
 LOCAL: Final = "local"
 _PLACE: Final = "pxe"
-_HTTP: Final = 80
 _HOW: Final = "`pinetboot installer add` brings one"
 
 
@@ -36,13 +35,7 @@ class Machines:
         self._found: dict[str, bool] = {}
         self._looking: set[str] = set()
         self._said: set[str] = set()
-        port = config.http.port
-        told = None if not config.http.enabled else "" if port == _HTTP else f":{port}"
-        loaders = {kind: name for kind, name in config.pxe.items() if name}
-        self.pxe: Pxe | None = None
-        if loaders:
-            beside = config.dhcp.mode == "proxy"
-            self.pxe = Pxe(loaders, told, self._has, self._stays, beside=beside, has_root=self._has_root)
+        self.pxe = pxe.of_settings(config, self._has, self._stays, self._has_root)
 
     def lacks(self, name: str, why: str) -> None:
         """Say, once until it comes, that a loader is not there. An empty name says nothing."""
@@ -79,7 +72,7 @@ class Machines:
         """Ask the storage in a thread, for the next time: a machine asks again within seconds."""
         if name not in self._looking:
             try:
-                looking = self._pool.submit(_PLACE, lambda: self._open(name))
+                looking = self._pool.submit(_PLACE, lambda: self._tree.has(name))
             except Busy:
                 return self._found.get(name, False)
             self._looking.add(name)
@@ -89,10 +82,3 @@ class Machines:
     def _looked(self, name: str, there: bool) -> None:
         self._looking.discard(name)
         self._take(name, there)
-
-    def _open(self, name: str) -> bool:
-        try:
-            self._tree.open(name)
-        except NotServed:
-            return False
-        return True

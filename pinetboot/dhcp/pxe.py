@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
+from pinetboot.config import Config
 from pinetboot.dhcp.options import HTTP_CLIENT, PXE_CLIENT, Option
 from pinetboot.dhcp.packet import Message
 
@@ -34,6 +35,7 @@ _NAMES: Final = {
 _NO_DISCOVERY: Final = bytes([6, 1, 8, 255])
 _BY_HTTP: Final = "lpxelinux.0"
 _BESIDE: Final = "beside"
+_HTTP_PORT: Final = 80
 # iPXE in the place of Debian's shim, and of the disk with that.
 _IPXE_INSTEAD: Final = {"bootx64.efi": "snponly.efi", "bootx64.img": "snponly.efi"}
 _UEFI: Final = frozenset({6, 7, 10, 11})
@@ -95,6 +97,21 @@ class Pxe:
         """
         same = "" if machine.http else self.loaders.get(str(machine.kind), "")
         return self.loaders.get(str(machine.architecture)) or same
+
+
+def of_settings(
+    config: Config,
+    has: Callable[[str], bool],
+    stays: Callable[[bytes], bool] = lambda _: False,
+    has_root: Callable[[bytes], bool] = lambda _: False,
+) -> Pxe | None:
+    """Say what there is to boot machines with; None where [pxe] leaves them alone."""
+    loaders = {kind: name for kind, name in config.pxe.items() if name}
+    if not loaders:
+        return None
+    port = "" if config.http.port == _HTTP_PORT else f":{config.http.port}"
+    http = port if config.http.enabled else None
+    return Pxe(loaders, http, has, stays, beside=config.dhcp.mode == "proxy", has_root=has_root)
 
 
 @dataclass(frozen=True, slots=True)

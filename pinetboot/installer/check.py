@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from pinetboot.boot import seeds
-from pinetboot.boot.resolver import NotServed
 from pinetboot.boot.template import TemplateFault
 from pinetboot.causes import Finding
 from pinetboot.dhcp import pxe
@@ -156,32 +155,16 @@ def _loaders(ground: Ground) -> list[Finding]:
     found = library.installers(config.boot_root)
     if not found:
         return []
-    if not config.pxe:
+    offered = pxe.of_settings(config, ground.tree.has)
+    if offered is None:
         why = "[pxe] is empty: no machine is told to boot, unless another DHCP server names the loaders"
         return [Finding("info", "there are installers, and pinetboot offers them to nobody", why, "Name them there.")]
-    offered = _offered(ground)
     lacking: dict[str, Finding] = {}
     for one in found:
         for firmware in _FIRMWARE[one.architecture]:
             for name, who in _lacking(ground, offered, firmware):
                 lacking.setdefault(name, _lacks(ground, one, name, who.replace(", ", " with ")))
     return [*lacking.values(), *_without_http(ground)]
-
-
-def _offered(ground: Ground) -> Pxe:
-    """What the DHCP servers go by; which port HTTP has makes no difference here."""
-
-    def has(name: str) -> bool:
-        try:
-            ground.tree.open(name)
-        except NotServed:
-            return False
-        return True
-
-    config = ground.config
-    loaders = {kind: name for kind, name in config.pxe.items() if name}
-    http = "" if config.http.enabled else None
-    return Pxe(loaders, http, has, lambda _: False, beside=config.dhcp.mode == "proxy")
 
 
 def _lacking(ground: Ground, offered: Pxe, firmware: Firmware) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from pinetboot.observe.stages import KERNEL, LINUX
 STILL_S: Final = 60.0
 _GRUB: Final = frozenset({"grubx64.efi", "grubaa64.efi", "grubia32.efi"})
 _SHIM: Final = frozenset({"bootx64.efi", "bootaa64.efi", "bootia32.efi", "shimx64.efi", "shimaa64.efi"})
+_SHIM_BY_HTTP: Final = frozenset({"bootx64.img", "bootaa64.img"})
 _IPXE: Final = frozenset({"snponly.efi", "ipxe.efi"})
 _PXELINUX: Final = frozenset({"lpxelinux.0", "pxelinux.0"})
 _MENU: Final = "pxelinux.cfg/default"
@@ -109,7 +110,7 @@ def _half(seen: Seen) -> Cause | None:
 def _loader(seen: Seen) -> Cause | None:
     """It fetched boot loaders of UEFI alone."""
     boot, name = seen.boot, _name(seen.came[-1]) if seen.came else ""
-    if any(_name(file) not in _GRUB | _SHIM | _IPXE for file in seen.came) or _grub_asks(seen):
+    if any(_name(file) not in _GRUB | _SHIM | _SHIM_BY_HTTP | _IPXE for file in seen.came) or _grub_asks(seen):
         return None
     if name in _IPXE:
         return None if boot.ipxe else causes.ipxe_not_signed(seen.came[-1].name)

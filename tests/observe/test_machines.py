@@ -182,6 +182,7 @@ PXELINUX, NO_CFG = sent("lpxelinux.0"), got("/boot/pxelinux.cfg/default", 0, 404
         ([SHIM, GRUB], False, "it fetched grubx64.efi, and asked for nothing more", "Secure Boot"),
         ([sent("beside/10.55.0.2/bootx64.efi"), sent("beside/10.55.0.2/grubx64.efi")], True, "no menu", "not signed"),
         ([sent("snponly.efi")], True, "it fetched snponly.efi, and iPXE was not heard of", "not signed"),
+        ([sent("beside/10.55.0.2/bootx64.img")], True, "bootx64.img, and asked for nothing more", "Secure Boot"),
         ([missing("pxelinux.0")], True, "pxelinux.0, the first file that it asked for, is not there", "told it"),
         ([SHIM, missing("grubx64.efi")], False, "grubx64.efi is not there", "needs"),
         ([SHIM, GRUB, missing("grub/grub.cfg")], False, "GRUB found no menu: grub/grub.cfg", "installer"),
